@@ -1,0 +1,169 @@
+"""From a torch module to an ONNX graph with the bank as an input.
+
+The signature, the same for every guarantee (`shared` has these inputs; B, P, R stay symbolic):
+
+    images       uint8    [B, H, W, 3]
+    prompts      float32  [P, T, D]      P = 0 is legal
+    head_weight  float32  [R, F]
+    head_bias    float32  [R]
+    -> logits    float32  [B, R]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.errors import PfedgeError
+
+DEFAULT_OPSET = 20
+EXTERNAL_DATA_BYTES = 2 * 10**9  # protobuf cannot hold more than 2 GiB
+TRACE_BATCH = 2
+TRACE_ROWS = 3
+
+
+class ExportError(PfedgeError):
+    """The module cannot be turned into the graph that was asked for."""
+
+
+def trace_inputs(bank: PromptBank, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Return inputs of the right shapes with made-up values: no row's bytes may reach the exporter."""
+    generator = torch.Generator().manual_seed(0)
+    tokens, width = bank.prompts.shape[1:]
+    return {
+        "images": torch.randint(0, 256, (TRACE_BATCH, *size, 3), dtype=torch.uint8, generator=generator),
+        "prompts": torch.randn(TRACE_ROWS + 1, tokens, width, generator=generator),
+        "head_weight": torch.randn(TRACE_ROWS, bank.head_weight.shape[1], generator=generator),
+        "head_bias": torch.randn(TRACE_ROWS, generator=generator),
+    }
+
+
+def export_graph(
+    module: nn.Module, bank: PromptBank, path: Path, *, size: tuple[int, int], opset: int = DEFAULT_OPSET
+) -> onnx.ModelProto:
+    """Write the ONNX graph of `module` to `path`; above 2 GB its weights go to `<path>.data`.
+
+    Args:
+        module: maps the four inputs above to logits; no row of the bank may be among its weights.
+        bank: gives the fixed dimensions T, D and F.
+        path: where the graph goes.
+        size: H, W in pixels.
+        opset: ONNX opset version.
+
+    Returns:
+        The graph, without external weights.
+
+    Raises:
+        ExportError: torch or ONNX refuses, a dimension did not stay symbolic, or a row's bytes are in the graph.
+    """
+    inputs = trace_inputs(bank, size)
+    batch, prompts, rows = Dim("B", min=1), Dim("P", min=0), Dim("R", min=1)
+    dynamic = {"images": {0: batch}, "prompts": {0: prompts}, "head_weight": {0: rows}, "head_bias": {0: rows}}
+    weight_bytes = sum(value.numel() * value.element_size() for value in module.state_dict().values())
+    external = weight_bytes > EXTERNAL_DATA_BYTES
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module.eval().cpu(),
+                kwargs=inputs,
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=dynamic,
+                input_names=list(inputs),
+                output_names=["logits"],
+                optimize=True,
+                verbose=False,
+            )
+            program.save(path, external_data=external)
+        graph = onnx.load(path, load_external_data=False)
+        onnx.checker.check_model(path if external else graph)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = f"cannot export to ONNX opset {opset}: {first}"
+        raise ExportError(message) from error
+    _strip_traces(graph)
+    onnx.save(graph, path)
+    require_symbolic(graph)
+    for file in (path, path.with_name(path.name + ".data")):
+        if file.exists():
+            require_no_row_bytes(file.read_bytes(), bank, source=str(file))
+    return graph
+
+
+def describe(values: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -- protobuf
+    """Return name -> dtype and shape of graph inputs or outputs; symbolic dimensions are strings."""
+    described = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        shape = [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+        described[value.name] = {"dtype": dtype, "shape": shape}
+    return described
+
+
+def require_symbolic(graph: onnx.ModelProto) -> None:
+    """Check that B, P and R stayed symbolic and the rest stayed fixed.
+
+    Raises:
+        ExportError: a name or a dimension is not what the signature says.
+    """
+    found = {**describe(graph.graph.input), **describe(graph.graph.output)}
+    symbolic = {name: [dim for dim in value["shape"] if isinstance(dim, str)] for name, value in found.items()}
+    expected = {"images": ["B"], "prompts": ["P"], "head_weight": ["R"], "head_bias": ["R"], "logits": ["B", "R"]}
+    if symbolic != expected:
+        message = f"the exported graph has symbolic dimensions {symbolic}, expected {expected}"
+        raise ExportError(message)
+
+
+def require_no_row_bytes(data: bytes, bank: PromptBank, *, source: str) -> None:
+    """Check that no prompt token and no head vector of any row occurs in `data`.
+
+    Raises:
+        ExportError: one does.
+    """
+    for class_id in bank.class_ids:
+        row = bank.row(class_id)
+        for part in [*row["prompts"], row["head_weight"]]:
+            if part.tobytes() in data:
+                message = f"{source} contains bytes of the row of class {class_id}; nothing was exported"
+                raise ExportError(message)
+
+
+def _strip_traces(graph: onnx.ModelProto) -> None:
+    """Remove the exporter's debugging notes, which hold file paths of the machine that exported."""
+    del graph.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info, *graph.graph.initializer):
+        del value.metadata_props[:]
+    del graph.graph.value_info[:]  # shapes are inferred again by whoever needs them
+    graph.producer_name, graph.producer_version = "pfedge", ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter off the terminal; its errors are raised anyway."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,128 @@
+"""Assembling a bundle: graph, bank, manifest, self-test vectors; all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph
+from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
+from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, Bundle
+from pfedge_runtime.engine import OnnxRuntimeEngine
+from pfedge_runtime.manifest import ClassEntry, Manifest
+from pfedge_runtime.preprocess import ImagePreprocess
+from pfedge_runtime.storage import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
+
+SELFTEST_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a bundle says of the model beside its graph and bank.
+
+    Attributes:
+        guarantee: `shared`, `isolated` or `exact`.
+        dataset: name of what it was trained on.
+        classes: all class names; the class id is the position.
+        preprocess: how an image file becomes a graph input.
+        reach: trained parameters in `rows`, and `shared` ones that forgetting cannot reach.
+        made_by: versions of what trained it.
+        opset: ONNX opset.
+        tolerance: largest logit difference that parity allows.
+    """
+
+    guarantee: str
+    dataset: str
+    classes: tuple[str, ...]
+    preprocess: ImagePreprocess
+    reach: dict[str, int]
+    made_by: dict[str, str]
+    opset: int = DEFAULT_OPSET
+    tolerance: float = TOLERANCE
+
+
+def export_bundle(
+    destination: Path,
+    module: nn.Module,
+    bank: PromptBank,
+    recipe: Recipe,
+    images: NDArray[np.uint8],
+    *,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Bundle, ParityReport]:
+    """Export `module` and `bank` to a new bundle at `destination`, and compare them on real images.
+
+    Args:
+        destination: a folder that does not exist yet, or is empty.
+        module: see `pfedge_export.graph`.
+        bank: all rows.
+        recipe: the rest.
+        images: uint8 `[N, H, W, 3]`, real images of the graph's size; the first few go into the self-test.
+        on_progress: told what is being done.
+
+    Raises:
+        StorageError: the destination is taken, or the disk is full; nothing is left behind.
+        ExportError: the graph cannot be made.
+        ParityError: it does not compute what the module computes; nothing is left behind.
+    """
+    require_vacant(destination)
+    with staged_folder(destination) as folder:
+        on_progress("tracing the graph")
+        size = (recipe.preprocess.height, recipe.preprocess.width)
+        graph = export_graph(module, bank, folder / GRAPH, size=size, opset=recipe.opset)
+        on_progress(f"comparing with torch on {len(images)} images")
+        engine = OnnxRuntimeEngine(folder / GRAPH)
+        report = compare(module, engine, bank, images, name="ONNX Runtime, CPU", tolerance=recipe.tolerance)
+        report.require()
+        on_progress("writing the bundle")
+        (folder / SELFTEST).write_bytes(_selftest(module, bank, images[:SELFTEST_IMAGES]))
+        files = {
+            file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
+        }
+        classes = tuple(
+            ClassEntry(class_id, name, bank.row_digest(class_id) if class_id in bank.class_ids else None)
+            for class_id, name in enumerate(recipe.classes)
+        )
+        identity = {"files": files, "classes": [[entry.id, entry.name, entry.row] for entry in classes]}
+        manifest = Manifest(
+            model_id=hashlib.sha256(canonical_json(identity)).hexdigest()[:32],
+            guarantee=recipe.guarantee,
+            dataset=recipe.dataset,
+            classes=classes,
+            preprocess=recipe.preprocess,
+            inputs=describe(graph.graph.input),
+            outputs=describe(graph.graph.output),
+            opset=recipe.opset,
+            files=files,
+            reach=recipe.reach,
+            parity=report.to_json(),
+            made_by=recipe.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
+        )
+        write_atomic(folder / BANK, bank.to_bytes())
+        write_atomic(folder / MANIFEST, manifest.to_bytes())
+    return Bundle.open(destination), report
+
+
+def _selftest(module: nn.Module, bank: PromptBank, images: NDArray[np.uint8]) -> bytes:
+    """Return an `.npz`: `images`, and for each bank size `<i>.rows` (class ids) and `<i>.logits` (torch's).
+
+    Besides the sizes of the parity report there is one case per row alone, so that a device that has
+    forgotten any classes still has cases left to run.
+    """
+    banks = [*bank_sizes(bank).values(), *(bank.select({class_id}) for class_id in bank.class_ids)]
+    arrays: dict[str, NDArray[np.generic]] = {"images": images}
+    for index, smaller in enumerate(banks):
+        arrays[f"{index}.rows"] = np.array(smaller.class_ids, dtype=np.int64)
+        arrays[f"{index}.logits"] = torch_logits(module, images, smaller)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type] -- stubs take allow_pickle for an array
+    return buffer.getvalue()

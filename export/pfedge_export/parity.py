@@ -1,0 +1,146 @@
+"""Comparing the exported graph with the module it came from, on real images, at several bank sizes.
+
+Judged as a user would: by decisions first, by the largest difference of a logit second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.engine import Engine
+from pfedge_runtime.errors import PfedgeError
+
+TOLERANCE = 1e-4
+BATCH = 32
+
+
+class ParityError(PfedgeError):
+    """The exported graph does not compute what the module computes."""
+
+
+@dataclass(frozen=True)
+class BankParity:
+    """One comparison.
+
+    Attributes:
+        bank: what bank it was made with, in words.
+        rows: R.
+        images: how many images.
+        agreement: share of images on which both name the same class.
+        largest_difference: largest absolute difference of a logit.
+        worst_image: index of the image that has it.
+    """
+
+    bank: str
+    rows: int
+    images: int
+    agreement: float
+    largest_difference: float
+    worst_image: int
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """All comparisons of one export, and the tolerance they were held to."""
+
+    engine: str
+    tolerance: float
+    banks: tuple[BankParity, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every decision agrees and no difference exceeds the tolerance."""
+        return all(bank.agreement == 1 and bank.largest_difference <= self.tolerance for bank in self.banks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "engine": self.engine,
+            "tolerance": self.tolerance,
+            "passed": self.passed,
+            "banks": [asdict(bank) for bank in self.banks],
+        }
+
+    def require(self) -> None:
+        """Fail unless passed.
+
+        Raises:
+            ParityError: naming the worst comparison.
+        """
+        if not self.passed:
+            worst = max(self.banks, key=lambda bank: (1 - bank.agreement, bank.largest_difference))
+            message = (
+                f"parity failed with {worst.bank}: decisions agree on {worst.agreement:.1%} of {worst.images} images, "
+                f"largest logit difference {worst.largest_difference:.2g} (allowed {self.tolerance:.0e}); "
+                "nothing was exported"
+            )
+            raise ParityError(message)
+
+
+def bank_sizes(bank: PromptBank) -> dict[str, PromptBank]:
+    """Return the banks that are compared: all rows, half of them, one, and all but one."""
+    ids = bank.class_ids
+    banks = {"all rows": bank}
+    if len(ids) > 1:
+        banks[f"half the rows ({len(ids) // 2})"] = bank.select(ids[: len(ids) // 2])
+        banks["one row"] = bank.select(ids[-1:])
+        banks[f"all but class {ids[len(ids) // 2]}"] = bank.drop(ids[len(ids) // 2 : len(ids) // 2 + 1])
+    return banks
+
+
+def compare(
+    module: nn.Module,
+    engine: Engine,
+    bank: PromptBank,
+    images: NDArray[np.uint8],
+    *,
+    name: str,
+    tolerance: float = TOLERANCE,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ParityReport:
+    """Compare `module` with `engine` on uint8 images `[N, H, W, 3]` at every bank size.
+
+    Args:
+        module: the torch module that was exported.
+        engine: what runs the exported graph.
+        bank: the full bank.
+        images: real images.
+        name: what the engine is called in the report.
+        tolerance: largest allowed absolute difference of a logit.
+        on_progress: called with comparisons done and their number.
+    """
+    reports = []
+    banks = bank_sizes(bank)
+    for done, (words, smaller) in enumerate(banks.items(), start=1):
+        ours = torch_logits(module, images, smaller)
+        theirs = np.concatenate([engine.run(images[i : i + BATCH], smaller) for i in range(0, len(images), BATCH)])
+        difference = np.abs(ours - theirs).max(axis=1)
+        reports.append(
+            BankParity(
+                bank=words,
+                rows=len(smaller),
+                images=len(images),
+                agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+                largest_difference=float(difference.max()),
+                worst_image=int(difference.argmax()),
+            )
+        )
+        if on_progress:
+            on_progress(done, len(banks))
+    return ParityReport(engine=name, tolerance=tolerance, banks=tuple(reports))
+
+
+@torch.no_grad()
+def torch_logits(module: nn.Module, images: NDArray[np.uint8], bank: PromptBank) -> NDArray[np.float32]:
+    """Return the module's logits `[N, R]`, float32, on the CPU."""
+    parts = [torch.from_numpy(np.array(part)) for part in (bank.prompts, bank.head_weight, bank.head_bias)]
+    chunks = [module(torch.from_numpy(images[i : i + BATCH]), *parts).numpy() for i in range(0, len(images), BATCH)]
+    return np.concatenate(chunks)

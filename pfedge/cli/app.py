@@ -1,0 +1,64 @@
+"""The console script `pfedge`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import pfedge
+from pfedge.cli import demo, evaluate, export, forget, inspect, predict, train
+from pfedge_runtime.errors import PfedgeError
+
+app = typer.Typer(
+    name="pfedge",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # --batch_size is --batch-size
+    },
+)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
+app.command("forget")(forget.forget)
+app.command("inspect")(inspect.inspect)
+app.command("demo")(demo.demo)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
+    if value:
+        typer.echo(f"pfedge {pfedge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[  # noqa: ARG001 -- its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,  # noqa: FBT002 -- a flag
+) -> None:
+    """Vision models that can forget a class by dropping one row.
+
+    \b
+    pfedge train --dataset bloodmnist     train one removable row per class on a frozen backbone
+    pfedge eval RUN                       accuracy in every prompt mode, and after forgetting every subset
+    pfedge export RUN                     an ONNX bundle whose rows are a run-time input
+    pfedge predict cell.png               on the device, without PyTorch
+    pfedge forget --class 3               drop a row: no data, no training, no re-export
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line; print a pfedge error as one line and exit with its code."""
+    try:
+        app()
+    except PfedgeError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

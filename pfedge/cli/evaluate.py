@@ -1,0 +1,74 @@
+"""`pfedge eval`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pfedge.cli.extras import needs
+from pfedge_runtime.errors import UsageError
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A run folder or a checkpoint.", show_default=False)] = None,
+    *,
+    ckpt: Annotated[Path | None, typer.Option(help="The same, in the reference's spelling.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set to test on.", show_default="the run's")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
+    ] = None,
+    save_dir: Annotated[Path | None, typer.Option(help="Where results go.", show_default="beside the run")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many test images; 0: all.")] = 0,
+    max_subsets: Annotated[
+        int, typer.Option(min=0, help="Above so many subsets of a size, a random sample of them; 0: never.")
+    ] = 1000,
+    modes: Annotated[bool, typer.Option(help="Measure accuracy in every prompt mode.")] = True,
+    forgetting: Annotated[bool, typer.Option(help="Measure forgetting k = 1, K/2 and K-1 classes.")] = True,
+    seed: Annotated[int | None, typer.Option(help="Of random subsets.", show_default="the run's")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
+    gpu_id: Annotated[int, typer.Option(min=0, help="Which GPU --device auto takes, where there is one.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
+    data_type: Annotated[str, typer.Option(help="image; audio is not in this version.")] = "image",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Measure accuracy in every prompt mode, and what forgetting does to every subset of classes.
+
+    Forgetting is counted in two ways: "prompt dropped only" is the paper's (the head still has all K outputs),
+    "row dropped" is what `pfedge forget` does (the class has no output left).
+    """
+    chosen = run or ckpt
+    if chosen is None or (run and ckpt):
+        message = "give one run folder or checkpoint: pfedge eval RUN"
+        raise UsageError(message)
+    if data_type != "image":
+        message = f"data type {data_type!r} is not supported by this version: only image is"
+        raise UsageError(message)
+    with needs("train", "eval"):
+        from rich.console import Console
+
+        from pfedge import report
+    settings = report.EvalSettings(
+        dataset=dataset,
+        data_root=data_root,
+        save_dir=save_dir,
+        limit=limit,
+        max_subsets=max_subsets,
+        modes=modes,
+        forgetting=forgetting,
+        seed=seed,
+        device=device,
+        gpu_id=gpu_id,
+        precision=precision,
+        batch_size=batch_size,
+        download=download,
+    )
+    evaluation = report.evaluate_run(chosen, settings, Console(stderr=True))
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_json()))
+    else:
+        report.show(evaluation, Console())

@@ -1,0 +1,60 @@
+"""`pfedge export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pfedge.cli.extras import needs
+from pfedge_runtime.errors import UsageError
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder or a checkpoint.")],
+    *,
+    to: Annotated[str, typer.Option(help="Target; this version writes onnx.")] = "onnx",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or empty.")] = Path("bundle"),
+    graph_opset: Annotated[int, typer.Option(min=18, help="ONNX opset.")] = 20,
+    parity_images: Annotated[int, typer.Option(min=0, help="Test images to compare on; 0: all.")] = 100,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest logit difference allowed.")] = 1e-4,
+    dataset: Annotated[str | None, typer.Option(help="Where test images come from.", show_default="the run's")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
+    ] = None,
+    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
+) -> None:
+    """Export a run as a bundle for devices: graph, bank, manifest and self-test.
+
+    The graph holds no row: the bank is its run-time input, so that forgetting never needs another export. Torch
+    and ONNX Runtime are compared on real test images at several bank sizes; if they disagree, nothing is kept.
+    """
+    if to != "onnx":
+        message = f"unknown target {to!r}; this version exports to onnx"
+        raise UsageError(message)
+    with needs("train", "export"):
+        from pfedge.export import ExportSettings, export_run
+        from pfedge.run import Run
+    settings = ExportSettings(
+        out=out,
+        opset=graph_opset,
+        parity_images=parity_images,
+        tolerance=tolerance,
+        dataset=dataset,
+        data_root=data_root,
+        download=download,
+    )
+    bundle, report = export_run(Run.open(run), settings, on_progress=lambda what: typer.echo(f"{what} ...", err=True))
+    if as_json:
+        typer.echo(json.dumps({"bundle": str(bundle.path), "parity": report.to_json()}))
+        return
+    typer.echo(f"parity, {report.engine} against torch, tolerance {report.tolerance:.0e}:")
+    for bank in report.banks:
+        typer.echo(
+            f"  {bank.bank:<22} {bank.images} images   decisions agree {bank.agreement:.2%}   "
+            f"largest difference {bank.largest_difference:.1e}"
+        )
+    typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id})")

@@ -1,0 +1,51 @@
+"""`pfedge inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pfedge.cli.options import BundleOption, DeviceOption
+
+
+def inspect(
+    *,
+    bundle: BundleOption = Path("bundle"),
+    selftest: Annotated[bool, typer.Option("--selftest", help="Run the self-test vectors on this device.")] = False,
+    device: DeviceOption = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the coverage as JSON.")] = False,
+) -> None:
+    """Check a bundle's files and show what it can still recognise."""
+    from pfedge_runtime.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    manifest, bank = opened.manifest, opened.bank()
+    result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}
+    if selftest:
+        from pfedge_runtime.engine import OnnxRuntimeEngine
+        from pfedge_runtime.selftest import run_selftest
+
+        outcome = run_selftest(opened, OnnxRuntimeEngine(opened.graph_path, device=device))
+        result["selftest"] = {**vars(outcome), "passed": outcome.passed}
+    if as_json:
+        typer.echo(json.dumps({**result, "manifest": manifest.to_json()}))
+    else:
+        rows, shared = manifest.reach["rows"], manifest.reach["shared"]
+        typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")
+        typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {shared / (rows + shared):.1%} of what was trained")
+        typer.echo(f"input      {manifest.preprocess.height} x {manifest.preprocess.width} px, opset {manifest.opset}")
+        typer.echo(f"coverage   {len(bank)} of {sum(entry.row is not None for entry in manifest.classes)} rows")
+        for entry in manifest.classes:
+            state = "row" if entry.id in bank.class_ids else "forgotten" if entry.row else "never had a row"
+            typer.echo(f"  {entry.id:>3}  {entry.name:<40} {state}")
+        typer.echo("files      all match the manifest")
+        if selftest:
+            typer.echo(
+                f"self-test  {'passed' if outcome.passed else 'FAILED'}: {outcome.cases} cases, "
+                f"{outcome.skipped} skipped (forgotten rows), largest difference {outcome.largest_difference:.1e}"
+            )
+    if selftest and not outcome.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,58 @@
+"""`pfedge predict`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge_runtime.errors import InputError
+
+
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Images, DICOM files (extra dicom) or folders of them.")],
+    *,
+    bundle: BundleOption = Path("bundle"),
+    device: DeviceOption = "cpu",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as there are cores.")] = 0,
+    min_probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Abstain below this probability, whatever the rows accept.")
+    ] = 0.0,
+    thresholds: Annotated[bool, typer.Option(help="Abstain where no row's own threshold is reached.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with every row's score.")] = False,
+) -> None:
+    """Predict the class of images, among the rows that the bundle still has.
+
+    A file that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
+    row's score is below what it accepts: no decision should be made.
+    """
+    from pfedge_runtime.classifier import Classifier
+
+    classifier = Classifier.open(
+        bundle,
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+        min_probability=min_probability,
+        use_thresholds=thresholds,
+    )
+    unreadable = 0
+
+    def report(error: InputError) -> None:
+        nonlocal unreadable
+        unreadable += 1
+        typer.echo(f"error: {error}", err=True)
+
+    for prediction in classifier.predict_files(paths, on_error=report):
+        if as_json:
+            typer.echo(json.dumps(prediction.to_json()))
+        elif prediction.abstained:
+            typer.echo(f"{prediction.source}\tabstained\t{prediction.reason}")
+        else:
+            typer.echo(f"{prediction.source}\t{prediction.class_id} {prediction.name}\t{prediction.probability:.3f}")
+    if unreadable:
+        raise typer.Exit(1)

@@ -1,0 +1,117 @@
+"""`pfedge train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pfedge.cli.extras import needs
+from pfedge_runtime.errors import UsageError
+
+
+def train(
+    *,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="A MedMNIST 2D set, digits, the path of an .npz in MedMNIST's layout, or of a folder "
+            "root/{train,val,test}/<class>/*."
+        ),
+    ] = "bloodmnist",
+    model_name: Annotated[
+        str, typer.Option(help="Backbone: hub name, local folder, or builtin:micro (28 px, no download).")
+    ] = "google/vit-base-patch16-224",
+    guarantee: Annotated[str, typer.Option(help="What forgetting promises; this version trains shared.")] = "shared",
+    tokens_per_class: Annotated[int, typer.Option(min=1, help="Prompt tokens per row (T).")] = 1,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    lr: Annotated[float, typer.Option(min=0, help="Adam's learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0)] = 42,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.", show_default="<save-dir>/<dataset>_seed_<seed>")
+    ] = None,
+    save_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the epochs' checkpoints and accuracies.", show_default="checkpoints, or --out"),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="MedMNIST size: 28, 64, 128, 224.", show_default="fits")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the backbone's images in pixels.", show_default="its own")
+    ] = None,
+    train_split: Annotated[
+        str, typer.Option(help="train or val (the reference trains octmnist on val: its train is large).")
+    ] = "train",
+    exclude_class: Annotated[
+        list[str] | None, typer.Option(help="Train as if this class (id or name) had never been; repeatable.")
+    ] = None,
+    train_limit: Annotated[int, typer.Option(min=0, help="At most so many training images; 0: all.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
+    gpu_id: Annotated[int, typer.Option(min=0, help="Which GPU --device auto takes, where there is one.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    keep: Annotated[int, typer.Option(min=0, help="Epoch checkpoints to keep, the last ones; 0: all.")] = 3,
+    eval_every: Annotated[int, typer.Option(min=1, help="Epochs between looks at every prompt mode.")] = 1,
+    eval_limit: Annotated[int, typer.Option(min=0, help="Images of each such look; 0: all.")] = 200,
+    eval_split: Annotated[str, typer.Option(help="Split of such looks: val or test.")] = "val",
+    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
+    data_type: Annotated[str, typer.Option(help="image; audio is not in this version.")] = "image",
+) -> None:
+    """Train a prompt-bank model: a frozen backbone and one removable row per class.
+
+    Leaves a run folder with model.safetensors, config.json, metrics.json and plots, and per epoch a checkpoint
+    and the accuracy in every prompt mode. Ctrl-C saves the state; --resume goes on.
+
+    \b
+    pfedge train --dataset digits --model-name builtin:micro --epochs 10
+    pfedge train --dataset bloodmnist --data-root ~/medmnist --out runs/blood
+    """
+    if data_type != "image":
+        message = f"data type {data_type!r} is not supported by this version: only image is"
+        raise UsageError(message)
+    if guarantee != "shared":
+        message = f"guarantee {guarantee!r} cannot be trained by this version: only shared can"
+        raise UsageError(message)
+    with needs("train", "train"):
+        from rich.console import Console
+
+        from pfedge import train as trainer
+    short = Path(dataset).expanduser().resolve().stem if Path(dataset).exists() else dataset
+    checkpoints = save_dir or out or Path("checkpoints")
+    config = trainer.TrainConfig(
+        dataset=dataset,
+        model_name=model_name,
+        guarantee=guarantee,
+        tokens_per_class=tokens_per_class,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        image_size=image_size,
+        size=size,
+        train_split=train_split,
+        exclude=tuple(exclude_class or ()),
+        train_limit=train_limit,
+    )
+    settings = trainer.Settings(
+        out=out or checkpoints / f"{short}_seed_{seed}",
+        save_dir=checkpoints,
+        data_root=data_root,
+        download=download,
+        device=device,
+        gpu_id=gpu_id,
+        precision=precision,
+        resume=resume,
+        overwrite=overwrite,
+        keep=keep,
+        eval_every=eval_every,
+        eval_limit=eval_limit,
+        eval_split=eval_split,
+    )
+    run = trainer.train(config, settings, Console(stderr=True))
+    typer.echo(f"run folder: {run.folder}")

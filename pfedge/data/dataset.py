@@ -1,0 +1,167 @@
+"""What a data set is: named classes and three splits of labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pfedge.errors import DataError
+from pfedge_runtime.errors import UnknownClassError
+from pfedge_runtime.preprocess import ImagePreprocess, Pixels
+
+MEMORY_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Split:
+    """N labelled images, decoded when asked for.
+
+    Attributes:
+        labels: int64 `[N]`, class ids.
+        image: gives the image at an index as uint8 `[h, w, 3]`, of whatever size it has.
+    """
+
+    labels: NDArray[np.int64]
+    image: Callable[[int], Pixels]
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.labels)
+
+    def batch(self, index: NDArray[np.int64], preprocess: ImagePreprocess) -> Pixels:
+        """Return the images at `index` as uint8 `[n, H, W, 3]`, resized as a device would resize them."""
+        return np.stack([preprocess(self.image(int(i))) for i in index])
+
+    def prepared(self, preprocess: ImagePreprocess, on_progress: Callable[[int], None] | None = None) -> Split:
+        """Return a split whose images are decoded and resized already, where they fit in 4 GiB of memory."""
+        if len(self) * preprocess.height * preprocess.width * 3 > MEMORY_BYTES:
+            return self
+        images = np.empty((len(self), preprocess.height, preprocess.width, 3), dtype=np.uint8)
+
+        def fill(position: int) -> None:
+            images[position] = preprocess(self.image(position))
+
+        with ThreadPoolExecutor() as pool:
+            for done, _ in enumerate(pool.map(fill, range(len(self))), start=1):
+                if on_progress is not None:
+                    on_progress(done)
+        return replace(self, image=images.__getitem__)
+
+    def where(self, keep: NDArray[np.bool_]) -> Split:
+        """Return the samples where `keep` `[N]` is True."""
+        index = np.flatnonzero(keep)
+        image = self.image
+        return Split(labels=self.labels[index], image=lambda position: image(int(index[position])))
+
+    def only(self, class_ids: Sequence[int]) -> Split:
+        """Return the samples of these classes."""
+        return self.where(np.isin(self.labels, class_ids))
+
+    def sample(self, limit: int, seed: int = 0) -> Split:
+        """Return at most `limit` samples, the same for the same seed, spread over the classes as they come.
+
+        `limit` 0 returns all.
+        """
+        if limit == 0 or limit >= len(self):
+            return self
+        chosen = np.random.default_rng(seed).choice(len(self), size=limit, replace=False)
+        keep = np.zeros(len(self), dtype=np.bool_)
+        keep[chosen] = True
+        return self.where(keep)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set.
+
+    Attributes:
+        name: short, fit for a file name.
+        classes: class names; the class id is the position.
+        train: what is trained on.
+        val: what thresholds and early looks use.
+        test: what is reported.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+
+    def train_on(self, split: str) -> Dataset:
+        """Return the data set whose training split is `split` (`train` or `val`).
+
+        Raises:
+            DataError: there is no such split, or it is empty.
+        """
+        if split not in {"train", "val"}:
+            message = f"cannot train on split {split!r}: choose train or val"
+            raise DataError(message)
+        chosen: Split = getattr(self, split)
+        if len(chosen) == 0:
+            message = f"split {split} of {self.name} is empty"
+            raise DataError(message)
+        return replace(self, train=chosen)
+
+    def class_id(self, text: str) -> int:
+        """Return the id of the class with this id or name.
+
+        Raises:
+            UnknownClassError: there is none.
+        """
+        for class_id, name in enumerate(self.classes):
+            if text in {str(class_id), name}:
+                return class_id
+        known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(self.classes))
+        message = f"unknown class {text!r}; {self.name} has: {known}"
+        raise UnknownClassError(message)
+
+    def present(self) -> tuple[int, ...]:
+        """Return the class ids that have at least one training image."""
+        return tuple(int(class_id) for class_id in np.unique(self.train.labels))
+
+
+def from_arrays(images: NDArray[np.generic], labels: NDArray[np.generic], *, classes: int, source: str) -> Split:
+    """Return a split over arrays: uint8 `[N, h, w]` or `[N, h, w, 3]`, and integer labels `[N]` or `[N, 1]`.
+
+    Raises:
+        DataError: shapes, dtypes or label values are off; `source` names the file.
+    """
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1:] not in {(1,), (0,)} and len(flat):
+        message = f"{source} has {flat.shape[1]} labels an image: multi-label sets are not supported"
+        raise DataError(message)
+    grey = images.ndim == 3  # noqa: PLR2004 -- N, h, w
+    colour = images.ndim == 4 and images.shape[3] == 3  # noqa: PLR2004 -- N, h, w, RGB
+    if images.dtype != np.uint8 or not (grey or colour) or len(images) != len(flat):
+        message = (
+            f"{source} must hold uint8 images [N, h, w] or [N, h, w, 3] and N labels, "
+            f"got {images.dtype} {list(images.shape)} and {len(flat)} labels"
+        )
+        raise DataError(message)
+    ids = flat[:, 0].astype(np.int64) if len(flat) else np.zeros(0, dtype=np.int64)
+    if len(ids) and (ids.min() < 0 or ids.max() >= classes):
+        message = f"{source} has labels {ids.min()}..{ids.max()}, expected 0..{classes - 1}"
+        raise DataError(message)
+
+    def image(position: int) -> Pixels:
+        pixels = images[position].astype(np.uint8, copy=False)
+        return np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
+
+    return Split(labels=ids, image=image)
+
+
+def stratified(labels: NDArray[np.int64], fractions: Sequence[float], seed: int = 0) -> list[NDArray[np.int64]]:
+    """Split sample indices into parts of the given fractions, class by class; the last part takes the rest."""
+    rng = np.random.default_rng(seed)
+    parts: list[list[NDArray[np.int64]]] = [[] for _ in range(len(fractions) + 1)]
+    for class_id in np.unique(labels):
+        index = rng.permutation(np.flatnonzero(labels == class_id))
+        ends = np.cumsum([round(fraction * len(index)) for fraction in fractions])
+        for part, piece in zip(parts, np.split(index, ends), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]

@@ -1,0 +1,57 @@
+"""Any `.npz` in MedMNIST's array layout: `{train,val,test}_{images,labels}`, optionally `classes` (names)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pfedge.data.dataset import Dataset, from_arrays
+from pfedge.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+
+def load_npz(path: Path, classes: tuple[str, ...] | None = None) -> Dataset:
+    """Load the file; class names default to its array `classes`, else to the ids in the training labels.
+
+    Raises:
+        DataError: it is missing, truncated, or lacks an array.
+    """
+    arrays = read_arrays(path)
+    if classes is None:
+        named = arrays.get("classes")
+        top = max(int(arrays[f"{split}_labels"].max(initial=0)) for split in SPLITS)
+        classes = tuple(map(str, named)) if named is not None else tuple(str(i) for i in range(top + 1))
+    train, val, test = (
+        from_arrays(
+            arrays[f"{split}_images"], arrays[f"{split}_labels"], classes=len(classes), source=f"{path} ({split})"
+        )
+        for split in SPLITS
+    )
+    return Dataset(path.stem, classes, train, val, test)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read all arrays, without ever unpickling.
+
+    Raises:
+        DataError: as `load_npz`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        message = f"no such file: {path}"
+        raise DataError(message) from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        message = f"{path} is damaged or not an .npz: {error}"
+        raise DataError(message) from error
+    missing = [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels") if f"{split}_{kind}" not in arrays]
+    if missing:
+        message = f"{path} is not in MedMNIST's layout: it lacks {', '.join(missing)}"
+        raise DataError(message)
+    return arrays

@@ -1,0 +1,80 @@
+"""From a run to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pfedge.data import load_dataset
+from pfedge.errors import DataError
+from pfedge.run import Run
+from pfedge_export import ParityReport, Recipe, export_bundle
+from pfedge_export.graph import DEFAULT_OPSET
+from pfedge_export.parity import TOLERANCE
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.storage import require_vacant
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How a run is exported.
+
+    Attributes:
+        out: the bundle's folder, new or empty.
+        opset: ONNX opset.
+        parity_images: how many test images the graph is compared with torch on; 0 is all.
+        tolerance: largest logit difference allowed.
+        dataset: where those images come from; None is the run's own data set.
+        data_root: where MedMNIST files lie.
+        download: fetch a missing MedMNIST file.
+    """
+
+    out: Path
+    opset: int = DEFAULT_OPSET
+    parity_images: int = 100
+    tolerance: float = TOLERANCE
+    dataset: str | None = None
+    data_root: Path | None = None
+    download: bool = True
+
+
+def export_run(
+    run: Run, settings: ExportSettings, *, on_progress: Callable[[str], None] = lambda _: None
+) -> tuple[Bundle, ParityReport]:
+    """Export a run: LoRA merged, LoRA-free graph, bank beside it, compared on real test images.
+
+    Raises:
+        PfedgeError: the run, its backbone, the data set or the destination cannot be used, or parity fails.
+    """
+    require_vacant(settings.out)
+    on_progress("loading the model")
+    model = run.load_model()
+    preprocess = model.backbone.preprocess
+    train = run.config["train"]
+    dataset = load_dataset(
+        settings.dataset or train["dataset"],
+        image_size=preprocess.height,
+        data_root=settings.data_root,
+        size=train["size"],
+        download=settings.download,
+    )
+    test = dataset.test.only(model.class_ids).sample(settings.parity_images)
+    if not len(test):
+        message = f"{dataset.name} has no test image of any class with a row: nothing to compare the graph on"
+        raise DataError(message)
+    images = test.batch(np.arange(len(test)), preprocess)
+    recipe = Recipe(
+        guarantee=train["guarantee"],
+        dataset=run.config["dataset_name"],
+        classes=tuple(run.config["classes"]),
+        preprocess=preprocess,
+        reach=model.trained_parameters(),
+        made_by=run.config["made_by"],
+        opset=settings.opset,
+        tolerance=settings.tolerance,
+    )
+    bank = model.bank()
+    return export_bundle(settings.out, model.deployable(), bank, recipe, images, on_progress=on_progress)

@@ -1,0 +1,171 @@
+"""`pfedge eval`: evaluate a run, write the results, show them as tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pfedge import plots
+from pfedge.data import load_dataset
+from pfedge.device import choose_autocast, choose_device
+from pfedge.errors import DataError
+from pfedge.evaluate import ForgettingAtK, RowLabels, accuracy_by_mode, evaluate_forgetting
+from pfedge.progress import bars
+from pfedge.prompting import MODES
+from pfedge.run import Run
+from pfedge_runtime.storage import write_atomic
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """What is evaluated, on what; see `pfedge eval --help`."""
+
+    dataset: str | None = None
+    data_root: Path | None = None
+    save_dir: Path | None = None
+    limit: int = 0
+    max_subsets: int = 1000
+    modes: bool = True
+    forgetting: bool = True
+    seed: int | None = None
+    device: str = "auto"
+    gpu_id: int = 0
+    precision: str = "auto"
+    batch_size: int = 32
+    download: bool = True
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome.
+
+    Attributes:
+        name: `<dataset>_seed_<seed>`.
+        classes: all class names.
+        images: test images used.
+        modes: accuracy in each prompt mode; empty if not asked for.
+        forgetting: one entry per k; empty if not asked for.
+        written: the files written.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: int
+    modes: dict[str, float]
+    forgetting: tuple[ForgettingAtK, ...]
+    written: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "name": self.name,
+            "images": self.images,
+            "modes": self.modes,
+            "forgetting": {
+                str(result.k): {
+                    "subsets": len(result.subsets),
+                    "possible": result.possible,
+                    "prompt_dropped_only": result.reference_layout(),
+                    "row_dropped": result.row_dropped(),
+                    "worst": vars(result.worst()),
+                    "each": [vars(subset) for subset in result.subsets],
+                }
+                for result in self.forgetting
+            },
+        }
+
+
+def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation:
+    """Evaluate a run folder or checkpoint on its data set's test split and write what was found.
+
+    Writes `<name>_inference_accuracies.json` in the reference's layout, `<name>_evaluation.json` with every
+    subset and both ways of counting, and `<name>_forgetting.png`.
+
+    Raises:
+        PfedgeError: the run, its backbone or the data set cannot be used.
+    """
+    device = choose_device(settings.device, settings.gpu_id)
+    autocast = choose_autocast(settings.precision, device)
+    run = Run.open(path)
+    model = run.load_model().to(device)
+    train = run.config["train"]
+    dataset = load_dataset(
+        settings.dataset or train["dataset"],
+        image_size=model.backbone.preprocess.height,
+        data_root=settings.data_root,
+        size=train["size"],
+        download=settings.download,
+    )
+    if dataset.classes != tuple(run.config["classes"]):
+        message = f"{dataset.name} has classes {list(dataset.classes)}, the run has {run.config['classes']}"
+        raise DataError(message)
+    labels = RowLabels(model.class_ids)
+    seed = train["seed"] if settings.seed is None else settings.seed
+    test = dataset.test.only(model.class_ids).sample(settings.limit)
+    common = {"autocast": autocast, "seed": seed, "batch_size": settings.batch_size}
+    with bars(console) as progress:
+        bar = progress.add_task("decoding", total=len(test))
+        test = test.prepared(model.backbone.preprocess, lambda done: progress.update(bar, completed=done))
+        modes = accuracy_by_mode(model, test, labels, progress=progress, **common) if settings.modes else {}
+        results = (
+            evaluate_forgetting(model, test, labels, limit=settings.max_subsets, progress=progress, **common)
+            if settings.forgetting
+            else []
+        )
+    folder = settings.save_dir or run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation = Evaluation(run.name, dataset.classes, len(test), modes, tuple(results))
+    written = [folder / f"{run.name}_evaluation.json"]
+    write_atomic(written[0], _pretty(evaluation.to_json()))
+    if results:
+        written.append(folder / f"{run.name}_inference_accuracies.json")
+        write_atomic(written[-1], _pretty({str(result.k): result.reference_layout() for result in results}))
+        written.append(folder / f"{run.name}_forgetting.png")
+        plots.forgetting(written[-1], results)
+    return Evaluation(**{**vars(evaluation), "written": tuple(written)})
+
+
+def show(evaluation: Evaluation, console: Console) -> None:
+    """Print an evaluation as tables."""
+    if evaluation.modes:
+        table = Table(title=f"{evaluation.name}: accuracy on {evaluation.images} test images")
+        for heading in ("prompt mode", "accuracy", "rows shown"):
+            table.add_column(heading, justify="right" if heading == "accuracy" else "left")
+        for mode in MODES:
+            note = f"{mode.meaning} [dim](diagnostic: needs the true label)[/]" if mode.needs_label else mode.meaning
+            table.add_row(mode.name, f"{evaluation.modes[mode.name]:.3f}", note)
+        console.print(table)
+    if evaluation.forgetting:
+        table = Table(title="Accuracy after forgetting k classes, mean (std) over the subsets")
+        for heading in ("k", "subsets", "counted", "forgotten", "retained", "worst forgotten"):
+            table.add_column(heading, justify="left" if heading in {"counted", "worst forgotten"} else "right")
+        for result in evaluation.forgetting:
+            worst = result.worst()
+            names = ", ".join(evaluation.classes[class_id] for class_id in worst.forgotten)
+            by_prompt, by_row = result.reference_layout(), result.row_dropped()
+            subsets = f"{len(result.subsets)} of {result.possible}"
+            table.add_row(
+                str(result.k),
+                subsets,
+                "prompt dropped only",
+                _pair(by_prompt, "forget"),
+                _pair(by_prompt, "retain"),
+                f"{worst.forget_prompt:.3f} ({names}; own probability {worst.own_probability:.2f})",
+            )
+            table.add_row("", "", "row dropped", "no output", _pair(by_row, "retain"), "", end_section=True)
+        console.print(table)
+    for path in evaluation.written:
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def _pair(numbers: dict[str, float], which: str) -> str:
+    return f"{numbers[which + '_mean']:.3f} ({numbers[which + '_std']:.3f})"
+
+
+def _pretty(value: Any) -> bytes:  # noqa: ANN401 -- JSON
+    return (json.dumps(value, indent=2) + "\n").encode()

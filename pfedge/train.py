@@ -1,0 +1,368 @@
+"""Training a prompt-bank model, guarantee `shared`, as arXiv 2509.15230 does.
+
+    run = train(TrainConfig(dataset="bloodmnist", epochs=10), console)
+
+Per batch the model is asked twice. Shown a `mixed_subset` of rows, the true one among them, it must name the
+class (cross-entropy); shown a `wrong_subset`, it must know nothing (KL divergence to the uniform
+distribution). What a class is thereby comes to lie in its row.
+
+Every random choice of a step is drawn from (seed, epoch, step) alone, so that an interrupted run, resumed,
+ends where an uninterrupted one ends.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from pfedge import plots
+from pfedge.backbone import DEFAULT_BACKBONE, load_backbone
+from pfedge.data import Dataset, Split, load_dataset
+from pfedge.device import choose_autocast, choose_device
+from pfedge.errors import DataError
+from pfedge.evaluate import RowLabels, accuracy_by_mode, confusion_matrix, full_bank_logits
+from pfedge.model import PromptBankModel
+from pfedge.progress import bars
+from pfedge.prompting import choose_rows
+from pfedge.run import Run, TrainState
+from pfedge.version import versions
+from pfedge_runtime.errors import PfedgeError, UsageError
+from pfedge_runtime.preprocess import ImagePreprocess
+
+GUARANTEE = "shared"
+ACCEPTANCE = 0.98
+SAVE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that decides what a run learns.
+
+    Attributes:
+        dataset: a data set's name or path (see `pfedge.data`).
+        model_name: the backbone: hub name, local folder or `builtin:micro`.
+        guarantee: what forgetting shall promise.
+        tokens_per_class: T, prompt tokens of a row.
+        epochs: passes over the training split.
+        batch_size: samples a step.
+        lr: Adam's learning rate.
+        seed: of every random choice.
+        image_size: side in pixels; None is the backbone's own.
+        size: MedMNIST file size; None fits the image size.
+        train_split: `train` or `val`.
+        exclude: classes (ids or names) trained without, as if they had never been.
+        train_limit: at most so many training images; 0 is all.
+    """
+
+    dataset: str = "bloodmnist"
+    model_name: str = DEFAULT_BACKBONE
+    guarantee: str = GUARANTEE
+    tokens_per_class: int = 1
+    epochs: int = 10
+    batch_size: int = 32
+    lr: float = 1e-3
+    seed: int = 42
+    image_size: int | None = None
+    size: int | None = None
+    train_split: str = "train"
+    exclude: tuple[str, ...] = ()
+    train_limit: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is carried out; none of it changes what is learned, but for rounding.
+
+    Attributes:
+        out: the run folder.
+        save_dir: where checkpoints and accuracies go.
+        data_root: where MedMNIST files lie.
+        download: fetch missing MedMNIST files.
+        device: a torch device, or `auto`.
+        gpu_id: which GPU `auto` takes where there is one.
+        precision: `auto`, `fp32` or `bf16`.
+        resume: continue an interrupted run.
+        overwrite: replace a run that the folder already holds.
+        keep: how many of the last epoch checkpoints stay; 0 keeps all.
+        eval_every: epochs between looks at every mode; the last epoch is always looked at.
+        eval_limit: images of each such look; 0 is all.
+        eval_split: the split looked at.
+    """
+
+    out: Path
+    save_dir: Path
+    data_root: Path | None = None
+    download: bool = True
+    device: str = "auto"
+    gpu_id: int = 0
+    precision: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    keep: int = 3
+    eval_every: int = 1
+    eval_limit: int = 200
+    eval_split: str = "val"
+
+
+def train(config: TrainConfig, settings: Settings, console: Console) -> Run:
+    """Train a model and write its run folder.
+
+    Raises:
+        PfedgeError: the data set, backbone, device or run folder cannot be used.
+        Interrupted: Ctrl-C; the state is saved, and `resume` continues from it.
+    """
+    device = choose_device(settings.device, settings.gpu_id)
+    autocast = choose_autocast(settings.precision, device)
+    torch.manual_seed(config.seed)
+    backbone = load_backbone(config.model_name, image_size=config.image_size)
+    dataset = load_dataset(
+        config.dataset,
+        image_size=backbone.preprocess.height,
+        data_root=settings.data_root,
+        size=config.size,
+        train_split=config.train_split,
+        download=settings.download,
+    )
+    excluded = [dataset.class_id(text) for text in config.exclude]
+    kept = [class_id for class_id in dataset.present() if class_id not in excluded]
+    if not kept:
+        message = f"no class is left to train on in {dataset.name}"
+        raise DataError(message)
+    model = PromptBankModel(backbone, class_ids=kept, tokens_per_class=config.tokens_per_class).to(device)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.lr)
+    run = Run.create(
+        settings.out, _describe(config, model, dataset), resume=settings.resume, overwrite=settings.overwrite
+    )
+    state = run.load_state(model, optimizer) if settings.resume else TrainState(1, 0, [])
+    _announce(console, dataset, model, excluded, state, device, autocast)
+
+    labels = RowLabels(kept)
+    with bars(console) as progress, StopRequest() as stop:
+        train_split, look, val, test = _prepare(dataset, labels, config, settings, backbone.preprocess, progress)
+        epochs = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
+        while state.epoch <= config.epochs:
+            state = _epoch(run, model, optimizer, train_split, labels, config, state, autocast, progress, stop)
+            epoch, record = state.epoch, state.history[-1]
+            run.save_checkpoint(model, settings.save_dir, epoch, keep=settings.keep)
+            if epoch % settings.eval_every == 0 or epoch == config.epochs:
+                record["accuracy"] = accuracy_by_mode(
+                    model, look, labels, seed=config.seed, autocast=autocast, progress=progress
+                )
+                run.write_accuracies(settings.save_dir, state.history)
+            console.print(_line(record), highlight=False)
+            state = TrainState(epoch + 1, 0, state.history)
+            run.save_state(model, optimizer, state)
+            progress.advance(epochs)
+        _calibrate(model, val, labels, autocast)
+        matrix = confusion_matrix(model, test, labels, classes=len(dataset.classes), autocast=autocast)
+    metrics = {
+        "history": state.history,
+        "test_accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
+        "confusion": matrix.tolist(),
+        "train_seconds": round(sum(record["seconds"] for record in state.history), 3),
+        "trained_parameters": model.trained_parameters(),
+    }
+    run.finish(model, metrics)
+    plots.training(run.folder, metrics, dataset.classes)
+    return run
+
+
+def _epoch(
+    run: Run,
+    model: PromptBankModel,
+    optimizer: torch.optim.Optimizer,
+    split: Split,
+    labels: RowLabels,
+    config: TrainConfig,
+    state: TrainState,
+    autocast: AbstractContextManager[Any],
+    progress: Progress,
+    stop: StopRequest,
+) -> TrainState:
+    """Take the steps that are left of one epoch; save the state every five minutes and when asked to stop."""
+    model.train()
+    order = np.random.default_rng((config.seed, state.epoch)).permutation(len(split))
+    batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
+    *before, record = state.history if state.step else [*state.history, {"epoch": state.epoch, "loss": 0.0, "seconds": 0.0}]
+    bar = progress.add_task(f"epoch {state.epoch}/{config.epochs}", total=len(batches), completed=state.step)
+    saved = time.monotonic()
+    for step, index in enumerate(batches[state.step :], start=state.step + 1):
+        started = time.perf_counter()
+        seed = step_seed(config.seed, state.epoch, step)
+        torch.manual_seed(seed)  # for LoRA's dropout
+        images = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
+        with autocast:
+            loss = shared_loss(
+                model, images, labels.positions(split.labels[index]), torch.Generator().manual_seed(seed)
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        record = {
+            "epoch": state.epoch,
+            "loss": record["loss"] + (loss.item() - record["loss"]) / step,
+            "seconds": record["seconds"] + time.perf_counter() - started,
+        }
+        state = TrainState(state.epoch, step, [*before, record])
+        progress.update(bar, completed=step, description=f"epoch {state.epoch}/{config.epochs} loss {record['loss']:.3f}")
+        if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
+            run.save_state(model, optimizer, state)
+            saved = time.monotonic()
+        if stop.requested:
+            raise Interrupted(run.folder)
+    progress.remove_task(bar)
+    return state
+
+
+def shared_loss(model: PromptBankModel, images: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the loss of arXiv 2509.15230: cross-entropy when the true row is shown, else KL to uniform.
+
+    Args:
+        model: the model.
+        images: uint8 `[B, H, W, 3]`.
+        target: int64 `[B]`, bank positions of the true rows, on the CPU.
+        generator: draws the subsets.
+    """
+    size = len(model.class_ids)
+    mixed = choose_rows("mixed_subset", target, bank_size=size, generator=generator)
+    wrong = choose_rows("wrong_subset", target, bank_size=size, generator=generator)
+    tokens = model.backbone.embed(images)
+    known = F.cross_entropy(model.score(tokens, mixed).float(), target.to(images.device))
+    unknown = F.log_softmax(model.score(tokens, wrong).float(), dim=-1)
+    uniform = torch.full_like(unknown, 1 / size)
+    return known + F.kl_div(unknown, uniform, reduction="batchmean")
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """Return the seed of one step: distinct, and a function of (seed, epoch, step) alone."""
+    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0] >> 1)
+
+
+@torch.no_grad()
+def _calibrate(model: PromptBankModel, split: Split, labels: RowLabels, autocast: AbstractContextManager[Any]) -> None:
+    """Set each row's threshold to the score that 98 % of its own class's validation images reach.
+
+    Only images of the row's own class are used. A class without validation images accepts everything.
+    """
+    logits = full_bank_logits(model, split.only(model.class_ids), autocast=autocast)
+    own = labels.positions(split.only(model.class_ids).labels).numpy()
+    for position in range(len(model.class_ids)):
+        scores = logits[own == position, position]
+        if len(scores):
+            model.threshold[position] = float(np.quantile(scores, 1 - ACCEPTANCE, method="lower"))
+
+
+def _describe(config: TrainConfig, model: PromptBankModel, dataset: Dataset) -> dict[str, Any]:
+    """Return what a run must remember."""
+    return {
+        "train": json.loads(json.dumps(asdict(config))),
+        "dataset_name": dataset.name,
+        "classes": list(dataset.classes),
+        "class_ids": list(model.class_ids),
+        "backbone_digest": model.backbone.digest,
+        "made_by": versions("pfedge", "torch", "transformers", "peft"),
+    }
+
+
+def _announce(
+    console: Console,
+    dataset: Dataset,
+    model: PromptBankModel,
+    excluded: list[int],
+    state: TrainState,
+    device: torch.device,
+    autocast: torch.autocast,
+) -> None:
+    """Say what is about to be trained, and which classes get no row."""
+    precision = "bf16" if autocast._enabled else "fp32"  # noqa: SLF001 -- torch has no public reader
+    console.print(
+        f"{dataset.name}: {len(dataset.train)} training images, {len(model.class_ids)} rows, "
+        f"backbone {model.backbone.name} at {model.backbone.preprocess.height} px, {device} {precision}",
+        highlight=False,
+    )
+    for class_id, name in enumerate(dataset.classes):
+        if class_id in excluded:
+            console.print(f"class {class_id} ({name}) is excluded: it gets no row", highlight=False)
+        elif class_id not in model.class_ids:
+            console.print(f"class {class_id} ({name}) has no training image: it gets no row", highlight=False)
+    if (state.epoch, state.step) != (1, 0):
+        console.print(f"resuming in epoch {state.epoch} after step {state.step}", highlight=False)
+
+
+def _prepare(
+    dataset: Dataset,
+    labels: RowLabels,
+    config: TrainConfig,
+    settings: Settings,
+    preprocess: ImagePreprocess,
+    progress: Progress,
+) -> tuple[Split, Split, Split, Split]:
+    """Return the splits to train on, to look at every epoch, to calibrate on and to report, decoded once."""
+    if settings.eval_split not in {"val", "test"}:
+        message = f"unknown evaluation split {settings.eval_split!r}: choose val or test"
+        raise UsageError(message)
+    prepared = []
+    for name in ("train", "val", "test"):
+        split: Split = getattr(dataset, name).only(labels.class_ids)
+        if name == "train":
+            split = split.sample(config.train_limit, config.seed)
+        bar = progress.add_task(f"decoding {name}", total=len(split))
+        prepared.append(split.prepared(preprocess, lambda done, bar=bar: progress.update(bar, completed=done)))
+        progress.remove_task(bar)
+    train_split, val, test = prepared
+    look = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
+    return train_split, look, val, test
+
+
+def _line(record: dict[str, Any]) -> str:
+    parts = [f"epoch {record['epoch']:>3}", f"loss {record['loss']:.4f}", f"{record['seconds']:.0f} s"]
+    parts += [f"{mode} {accuracy:.3f}" for mode, accuracy in record.get("accuracy", {}).items()]
+    return "  ".join(parts)
+
+
+class Interrupted(PfedgeError):
+    """Training was stopped on purpose; its state is saved."""
+
+    exit_code = 130
+
+    def __init__(self, folder: Path) -> None:
+        """Say how to go on."""
+        super().__init__(f"interrupted; the state is saved in {folder}: the same command with --resume goes on")
+
+
+class StopRequest:
+    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after the step; the second one stops at once."""
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:  # noqa: PYI034 -- final in practice
+        """Install the handlers, where this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the former handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, _frame: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt(number)
+        self.requested = True

@@ -1,0 +1,163 @@
+"""The manifest of a bundle: what the files are, what they must hash to, and how to use them.
+
+`manifest.json` is canonical JSON (RFC 8785) that carries the SHA-256 of its own other fields, so that a
+single flipped bit anywhere in it is noticed. Everything in it is fixed at export; what a device can still
+recognise follows from the bank, which holds the rows that are left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pfedge_runtime.errors import BundleError, UnknownClassError
+from pfedge_runtime.preprocess import ImagePreprocess
+from pfedge_runtime.storage import canonical_json
+
+SCHEMA = "pfedge-bundle/1"
+GUARANTEES = ("shared", "isolated", "exact")
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class of the model: its id, its name, and the digest of the row it had at export (None: never had one)."""
+
+    id: int
+    name: str
+    row: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`.
+
+    Attributes:
+        model_id: identifies the exported model, 32 hexadecimal digits.
+        guarantee: what forgetting promises: `shared`, `isolated` or `exact`.
+        dataset: the name of what it was trained on.
+        classes: all classes the model ever knew of, in id order.
+        preprocess: how an image file becomes a graph input.
+        inputs: name -> dtype and shape of each graph input; symbolic dimensions are strings.
+        outputs: likewise.
+        opset: ONNX opset of the graph.
+        files: name -> sha256 and size in bytes of every immutable file.
+        reach: trained parameters in rows, and those that forgetting cannot reach.
+        parity: the report of the comparison made at export.
+        made_by: versions of what made the bundle.
+    """
+
+    model_id: str
+    guarantee: str
+    dataset: str
+    classes: tuple[ClassEntry, ...]
+    preprocess: ImagePreprocess
+    inputs: dict[str, dict[str, Any]]
+    outputs: dict[str, dict[str, Any]]
+    opset: int
+    files: dict[str, dict[str, Any]]
+    reach: dict[str, int]
+    parity: dict[str, Any]
+    made_by: dict[str, str]
+
+    def find_class(self, text: str) -> ClassEntry:
+        """Return the class with this id or name.
+
+        Raises:
+            UnknownClassError: the model never had it.
+        """
+        for entry in self.classes:
+            if text == str(entry.id) or text == entry.name:  # noqa: PLR1714 -- two different meanings
+                return entry
+        known = ", ".join(f"{entry.id} {entry.name}" for entry in self.classes)
+        message = f"unknown class {text!r}; this model has: {known}"
+        raise UnknownClassError(message)
+
+    def class_name(self, class_id: int) -> str:
+        """Return the name of a class id.
+
+        Raises:
+            UnknownClassError: the model never had it.
+        """
+        return self.find_class(str(class_id)).name
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON values, without its own digest."""
+        return {
+            "schema": SCHEMA,
+            "model_id": self.model_id,
+            "guarantee": self.guarantee,
+            "dataset": self.dataset,
+            "classes": [{"id": entry.id, "name": entry.name, "row": entry.row} for entry in self.classes],
+            "coverage": [entry.id for entry in self.classes if entry.row is not None],
+            "preprocess": self.preprocess.to_json(),
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "opset": self.opset,
+            "files": self.files,
+            "reach": self.reach,
+            "parity": self.parity,
+            "made_by": self.made_by,
+        }
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical encoding, digest included."""
+        body = self.to_json()
+        return canonical_json({**body, "digest": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read and check a manifest.
+
+        Raises:
+            BundleError: it is missing, damaged, or of a schema version that this package does not read.
+        """
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            message = f"{path.parent} is not a bundle: it has no {path.name}"
+            raise BundleError(message) from error
+        except OSError as error:
+            message = f"cannot read {path}: {error.strerror}"
+            raise BundleError(message) from error
+        try:
+            value = json.loads(data)
+            schema = value["schema"]
+        except (ValueError, TypeError, KeyError) as error:
+            message = f"{path} is damaged: it is not the JSON of a manifest ({error})"
+            raise BundleError(message) from error
+        if schema != SCHEMA:
+            message = f"{path} has schema {schema!r}; this version of pfedge reads {SCHEMA!r}"
+            raise BundleError(message)
+        digest = value.pop("digest", None)
+        body = canonical_json(value)
+        if digest != hashlib.sha256(body).hexdigest() or canonical_json({**value, "digest": digest}) != data:
+            message = f"{path} is damaged or was edited: it does not match its own digest"
+            raise BundleError(message)
+        try:
+            return _from_json(value)
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{path} lacks or misstates a field: {error!r}"
+            raise BundleError(message) from error
+
+
+def _from_json(value: dict[str, Any]) -> Manifest:
+    if value["guarantee"] not in GUARANTEES:
+        message = f"unknown guarantee {value['guarantee']!r}; this version knows {', '.join(GUARANTEES)}"
+        raise BundleError(message)
+    return Manifest(
+        model_id=value["model_id"],
+        guarantee=value["guarantee"],
+        dataset=value["dataset"],
+        classes=tuple(ClassEntry(entry["id"], entry["name"], entry["row"]) for entry in value["classes"]),
+        preprocess=ImagePreprocess.from_json(value["preprocess"]),
+        inputs=value["inputs"],
+        outputs=value["outputs"],
+        opset=value["opset"],
+        files=value["files"],
+        reach=value["reach"],
+        parity=value["parity"],
+        made_by=value["made_by"],
+    )

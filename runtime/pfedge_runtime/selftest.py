@@ -1,0 +1,58 @@
+"""The self-test that travels with a bundle: real inputs and the logits that torch gave for them.
+
+    run_selftest(classifier)        # SelfTest(cases=9, skipped=2, largest_difference=3e-6)
+
+A case whose rows are partly forgotten cannot be run any more and is skipped; each row alone is a case.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from pfedge_runtime.bundle import SELFTEST, Bundle
+from pfedge_runtime.engine import Engine
+from pfedge_runtime.errors import BundleError
+
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The outcome: cases run, cases skipped, and the largest absolute difference of a logit."""
+
+    cases: int
+    skipped: int
+    largest_difference: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether at least one case ran and all agree within 1e-3."""
+        return self.cases > 0 and self.largest_difference <= TOLERANCE
+
+
+def run_selftest(bundle: Bundle, engine: Engine) -> SelfTest:
+    """Run every case that the rows still in the bank allow.
+
+    Raises:
+        BundleError: the self-test file is not what it should be.
+    """
+    bank = bundle.bank()
+    cases, skipped, largest = 0, 0, 0.0
+    try:
+        with np.load(bundle.path / SELFTEST, allow_pickle=False) as archive:
+            images = archive["images"]
+            for index in range(sum(name.endswith(".rows") for name in archive.files)):
+                rows = archive[f"{index}.rows"].tolist()
+                if not set(rows) <= set(bank.class_ids):
+                    skipped += 1
+                    continue
+                difference = np.abs(engine.run(images, bank.select(rows)) - archive[f"{index}.logits"])
+                largest = max(largest, float(difference.max()))
+                cases += 1
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        message = f"{bundle.path / SELFTEST} is damaged: {error}"
+        raise BundleError(message) from error
+    return SelfTest(cases, skipped, largest)
