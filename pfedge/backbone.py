@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from pfedge.errors import BackboneError
 from pfedge_runtime.preprocess import RESAMPLING, ImagePreprocess
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 DEFAULT_BACKBONE = "google/vit-base-patch16-224"
 BUILTIN = {"builtin:micro": "micro"}
@@ -42,6 +42,7 @@ class Backbone(nn.Module):
         name: the hub name, folder or builtin name it was loaded from.
         preprocess: how an image file becomes uint8 `[H, W, 3]`.
         width: D, the width of a token.
+        tokens: 1 + N, tokens of an image, CLS included.
         digest: SHA-256 over the shapes and values of its float32 weights, as loaded.
     """
 
@@ -49,14 +50,15 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(
-        self, vit: nn.Module, *, name: str, preprocess: ImagePreprocess, mean: list[float], std: list[float]
+        self, vit: PreTrainedModel, *, name: str, preprocess: ImagePreprocess, mean: list[float], std: list[float]
     ) -> None:
         """Freeze `vit` and keep what its inputs need: channel `mean` and `std` of pixels in [0, 1]."""
         super().__init__()
-        self.vit = vit.float().requires_grad_(requires_grad=False)
+        self.vit: Any = vit.float().requires_grad_(requires_grad=False)
         self.name = name
         self.preprocess = preprocess
         self.width = int(vit.config.hidden_size)
+        self.tokens = (preprocess.height // vit.config.patch_size) ** 2 + 1
         self.digest = _digest(vit)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -64,10 +66,10 @@ class Backbone(nn.Module):
     @property
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks, first to last, under either generation of transformers."""
-        layers = self.vit.layers if hasattr(self.vit, "layers") else self.vit.encoder.layer
+        layers: Iterable[nn.Module] = self.vit.layers if hasattr(self.vit, "layers") else self.vit.encoder.layer
         return list(layers)
 
-    def attention_projections(self) -> Iterator[tuple[str, nn.Module]]:
+    def attention_projections(self) -> Iterator[tuple[str, Any]]:
         """Yield `<block>.query` and `<block>.value` with their modules, whatever transformers calls them."""
         alias = {"query": "query", "q_proj": "query", "value": "value", "v_proj": "value"}
         for index, block in enumerate(self.blocks):
@@ -104,12 +106,12 @@ def load_backbone(name: str = DEFAULT_BACKBONE, *, image_size: int | None = None
     if name.startswith("builtin:") and name not in BUILTIN:
         message = f"unknown backbone {name!r}; built in are {', '.join(BUILTIN)}"
         raise BackboneError(message)
-    import transformers  # noqa: PLC0415 -- slow to import, and only needed here
-    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-    from safetensors import SafetensorError  # noqa: PLC0415
+    import transformers
+    from huggingface_hub.errors import HFValidationError
+    from safetensors import SafetensorError
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers' own lack
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # likewise
     try:
         config = transformers.AutoConfig.from_pretrained(source)
         if config.model_type not in FAMILIES:
@@ -145,7 +147,7 @@ def _read_preprocessor(source: str) -> dict[str, Any]:
     if Path(source).is_dir():
         path = Path(source) / PREPROCESSOR
     else:
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415
+        from huggingface_hub import hf_hub_download
 
         path = Path(hf_hub_download(source, PREPROCESSOR))
     value: dict[str, Any] = json.loads(path.read_text())

@@ -227,16 +227,16 @@ def evaluate_forgetting(
             for tokens, _ in embedded if embedded is not None else _tokens(model, split, autocast, batch_size):
                 with torch.no_grad(), autocast:
                     chunks.append(model.score(tokens, rows.expand(len(tokens), -1)).float().cpu().numpy())
-            subsets.append(count_subset(np.concatenate(chunks), labels.positions(split.labels).numpy(), keep, forgotten))
+            subsets.append(
+                count_subset(np.concatenate(chunks), labels.positions(split.labels).numpy(), keep, forgotten)
+            )
             if progress and bar is not None:
                 progress.advance(bar)
         results.append(ForgettingAtK(k, math.comb(len(labels.class_ids), k), tuple(subsets)))
     return results
 
 
-def count_subset(
-    logits: Logits, target: NDArray[np.int64], keep: Sequence[int], forgotten: tuple[int, ...]
-) -> Subset:
+def count_subset(logits: Logits, target: NDArray[np.int64], keep: Sequence[int], forgotten: tuple[int, ...]) -> Subset:
     """Count one subset both ways from logits `[N, R]`, true positions `[N]` and the positions kept."""
     kept = np.array(keep)
     retained = np.isin(target, kept)
@@ -259,6 +259,4 @@ def _mean(values: NDArray[Any]) -> float:
 
 def _fits(model: PromptBankModel, split: Split, budget: int = 2 * 2**30) -> bool:
     """Whether the embedded images of a split fit in memory."""
-    config = model.backbone.vit.config
-    side = model.backbone.preprocess.height // config.patch_size
-    return len(split) * (side * side + 1) * model.backbone.width * 4 <= budget
+    return len(split) * model.backbone.tokens * model.backbone.width * 4 <= budget

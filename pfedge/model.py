@@ -10,6 +10,7 @@ query and value projections by LoRA (arXiv 2106.09685), which every class shares
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class PromptBankModel(nn.Module):
     def __init__(self, backbone: Backbone, *, class_ids: Iterable[int], tokens_per_class: int = 1) -> None:
         """Wrap the backbone's query and value projections with LoRA and draw the rows."""
         super().__init__()
-        from peft import LoraConfig, get_peft_model  # noqa: PLC0415 -- slow to import
+        from peft import LoraConfig, get_peft_model
 
         self.class_ids = tuple(sorted(class_ids))
         rows = len(self.class_ids)
@@ -51,7 +52,9 @@ class PromptBankModel(nn.Module):
             r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=LORA_DROPOUT, bias="none", target_modules=names
         )
         self.backbone = backbone
-        self._adapted: Any = [get_peft_model(backbone.vit, config)]  # in a list: its weights are the backbone's
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that is going away
+            self._adapted: Any = [get_peft_model(backbone.vit, config)]  # in a list: its weights are the backbone's
         self.prompts = nn.Parameter(torch.randn(rows, tokens_per_class, backbone.width))
         self.head = nn.Linear(backbone.width, rows)
         self.register_buffer("threshold", torch.full((rows,), -torch.inf))
@@ -63,10 +66,12 @@ class PromptBankModel(nn.Module):
     def score(self, tokens: Tensor, rows: Tensor | None) -> Tensor:
         """Return logits `[B, R]` of embedded images `[B, 1 + N, D]` under bank positions `[B, n]`."""
         if rows is None:
-            return self.head(self.backbone.encode(tokens)[:, 0])
+            bare: Tensor = self.head(self.backbone.encode(tokens)[:, 0])
+            return bare
         prompts = self.prompts[rows.to(self.prompts.device)].flatten(1, 2)
         hidden = self.backbone.encode(torch.cat([prompts, tokens], dim=1))
-        return self.head(hidden[:, prompts.shape[1]])
+        logits: Tensor = self.head(hidden[:, prompts.shape[1]])
+        return logits
 
     def bank(self) -> PromptBank:
         """Return the rows as a bank."""

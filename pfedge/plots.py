@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pfedge.evaluate import ForgettingAtK
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pfedge.evaluate import ForgettingAtK
 
 DIAGNOSTIC = {"match_only", "mixed_subset", "all_wrong", "wrong_subset", "random_wrong"}
+HALF = 0.5
 
 
 def training(folder: Path, metrics: dict[str, Any], classes: Sequence[str]) -> None:
@@ -51,7 +53,8 @@ def confusion(path: Path, matrix: np.ndarray[Any, Any], classes: Sequence[str]) 
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            axes.text(column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.5 else "black", fontsize="small")  # noqa: PLR2004 -- half
+            colour = "white" if share[row, column] > HALF else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
     axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize="small")
     axes.set_yticks(range(len(classes)), classes, fontsize="small")
     axes.set(xlabel="predicted", ylabel="true", title="Test images, full bank")
@@ -73,13 +76,18 @@ def forgetting(path: Path, results: Sequence[ForgettingAtK]) -> None:
         axes.plot(sizes, [float(np.mean(value)) for value in values], marker="o", color=colour, label=label)
         for size, value in zip(sizes, values, strict=True):
             axes.scatter([size] * len(value), value, s=8, alpha=0.35, color=colour)
-    axes.set(xlabel="classes forgotten (k)", ylabel="accuracy", ylim=(-0.02, 1.02), title="Forgetting every subset of k classes")
+    axes.set(
+        xlabel="classes forgotten (k)",
+        ylabel="accuracy",
+        ylim=(-0.02, 1.02),
+        title="Forgetting every subset of k classes",
+    )
     axes.legend(fontsize="small")
     _save(figure, path)
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415 -- slow to import
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -39,7 +39,9 @@ MODES = (
 )
 
 
-def choose_rows(mode: str, labels: Tensor, *, bank_size: int, generator: torch.Generator) -> Tensor | None:
+def choose_rows(  # noqa: PLR0911 -- one return a mode
+    mode: str, labels: Tensor, *, bank_size: int, generator: torch.Generator
+) -> Tensor | None:
     """Return bank positions int64 `[B, n]` for labels `[B]` (positions too), or None for no rows.
 
     For `mixed_subset` and `wrong_subset` one size n is drawn uniformly from 0..K-1 per call; each sample

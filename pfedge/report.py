@@ -107,7 +107,7 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     labels = RowLabels(model.class_ids)
     seed = train["seed"] if settings.seed is None else settings.seed
     test = dataset.test.only(model.class_ids).sample(settings.limit)
-    common = {"autocast": autocast, "seed": seed, "batch_size": settings.batch_size}
+    common: dict[str, Any] = {"autocast": autocast, "seed": seed, "batch_size": settings.batch_size}
     with bars(console) as progress:
         bar = progress.add_task("decoding", total=len(test))
         test = test.prepared(model.backbone.preprocess, lambda done: progress.update(bar, completed=done))

@@ -26,6 +26,7 @@ from pfedge.model import PromptBankModel
 from pfedge_runtime.storage import write_atomic
 
 FORMAT = "pfedge-run/1"
+METADATA = "pfedge"
 MODEL = "model.safetensors"
 CONFIG = "config.json"
 METRICS = "metrics.json"
@@ -130,9 +131,7 @@ class Run:
             raise RunError(message) from error
         return model.eval()
 
-    def save_state(
-        self, model: PromptBankModel, optimizer: torch.optim.Optimizer, state: TrainState
-    ) -> None:
+    def save_state(self, model: PromptBankModel, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
         """Save all that `--resume` needs."""
         tensors = {f"model.{name}": tensor for name, tensor in model.trained_state().items()}
         for index, entry in optimizer.state_dict()["state"].items():
@@ -186,22 +185,22 @@ class Run:
         (self.folder / RESUME).unlink(missing_ok=True)
 
     def _write(self, path: Path, tensors: dict[str, Tensor], **extra: Any) -> None:  # noqa: ANN401 -- JSON
-        metadata = {"format": FORMAT, "config": json.dumps(self.config)}
-        metadata |= {key: json.dumps(value) for key, value in extra.items()}
-        write_atomic(path, save({name: value.contiguous() for name, value in tensors.items()}, metadata=metadata))
+        about = json.dumps({"format": FORMAT, "config": self.config, **extra})
+        # one metadata entry only: safetensors writes several in random order, and equal runs shall give equal files
+        data = save({name: value.contiguous() for name, value in tensors.items()}, metadata={METADATA: about})
+        write_atomic(path, data)
 
 
 def _read(path: Path, *, extra: str | None = None) -> tuple[Any, ...]:
     """Return configuration and tensors of a file written by `Run`, and one more metadata value if asked for."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
-        if metadata.get("format") != FORMAT:
-            message = f"{path} is not a pfedge run of format {FORMAT}, but {metadata.get('format')}"
+        if about.get("format") != FORMAT:
+            message = f"{path} is not a pfedge run of format {FORMAT}: its format is {about.get('format')}"
             raise RunError(message)
-        config = json.loads(metadata["config"])
-        return (config, tensors) if extra is None else (config, tensors, json.loads(metadata[extra]))
+        return (about["config"], tensors) if extra is None else (about["config"], tensors, about[extra])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         message = f"{path} is damaged or not a pfedge run: {error}"
         raise RunError(message) from error

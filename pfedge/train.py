@@ -18,6 +18,7 @@ import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from pfedge import plots
@@ -122,7 +123,7 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> Run:
 
     Raises:
         PfedgeError: the data set, backbone, device or run folder cannot be used.
-        Interrupted: Ctrl-C; the state is saved, and `resume` continues from it.
+        TrainingInterruptedError: Ctrl-C; the state is saved, and `resume` continues from it.
     """
     device = choose_device(settings.device, settings.gpu_id)
     autocast = choose_autocast(settings.precision, device)
@@ -152,9 +153,10 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> Run:
     labels = RowLabels(kept)
     with bars(console) as progress, StopRequest() as stop:
         train_split, look, val, test = _prepare(dataset, labels, config, settings, backbone.preprocess, progress)
+        training = _Training(run, model, optimizer, train_split, labels, config, autocast, progress, stop)
         epochs = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
         while state.epoch <= config.epochs:
-            state = _epoch(run, model, optimizer, train_split, labels, config, state, autocast, progress, stop)
+            state = _epoch(training, state)
             epoch, record = state.epoch, state.history[-1]
             run.save_checkpoint(model, settings.save_dir, epoch, keep=settings.keep)
             if epoch % settings.eval_every == 0 or epoch == config.epochs:
@@ -180,50 +182,54 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> Run:
     return run
 
 
-def _epoch(
-    run: Run,
-    model: PromptBankModel,
-    optimizer: torch.optim.Optimizer,
-    split: Split,
-    labels: RowLabels,
-    config: TrainConfig,
-    state: TrainState,
-    autocast: AbstractContextManager[Any],
-    progress: Progress,
-    stop: StopRequest,
-) -> TrainState:
+@dataclass(frozen=True)
+class _Training:
+    """What every epoch of one training shares."""
+
+    run: Run
+    model: PromptBankModel
+    optimizer: torch.optim.Optimizer
+    split: Split
+    labels: RowLabels
+    config: TrainConfig
+    autocast: torch.autocast
+    progress: Progress
+    stop: StopRequest
+
+
+def _epoch(training: _Training, state: TrainState) -> TrainState:
     """Take the steps that are left of one epoch; save the state every five minutes and when asked to stop."""
+    model, optimizer, split, config = training.model, training.optimizer, training.split, training.config
     model.train()
     order = np.random.default_rng((config.seed, state.epoch)).permutation(len(split))
     batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
-    *before, record = state.history if state.step else [*state.history, {"epoch": state.epoch, "loss": 0.0, "seconds": 0.0}]
-    bar = progress.add_task(f"epoch {state.epoch}/{config.epochs}", total=len(batches), completed=state.step)
+    fresh = {"epoch": state.epoch, "loss": 0.0, "seconds": 0.0}
+    *before, record = state.history if state.step else [*state.history, fresh]
+    name = f"epoch {state.epoch}/{config.epochs}"
+    bar = training.progress.add_task(name, total=len(batches), completed=state.step)
     saved = time.monotonic()
     for step, index in enumerate(batches[state.step :], start=state.step + 1):
         started = time.perf_counter()
         seed = step_seed(config.seed, state.epoch, step)
         torch.manual_seed(seed)  # for LoRA's dropout
         images = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
-        with autocast:
-            loss = shared_loss(
-                model, images, labels.positions(split.labels[index]), torch.Generator().manual_seed(seed)
-            )
+        target = training.labels.positions(split.labels[index])
+        with training.autocast:
+            loss = shared_loss(model, images, target, torch.Generator().manual_seed(seed))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
-        record = {
-            "epoch": state.epoch,
-            "loss": record["loss"] + (loss.item() - record["loss"]) / step,
-            "seconds": record["seconds"] + time.perf_counter() - started,
-        }
+        mean = record["loss"] + (loss.item() - record["loss"]) / step
+        seconds = record["seconds"] + time.perf_counter() - started
+        record = {"epoch": state.epoch, "loss": mean, "seconds": seconds}
         state = TrainState(state.epoch, step, [*before, record])
-        progress.update(bar, completed=step, description=f"epoch {state.epoch}/{config.epochs} loss {record['loss']:.3f}")
-        if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
-            run.save_state(model, optimizer, state)
+        training.progress.update(bar, completed=step, description=f"{name} loss {mean:.3f}")
+        if training.stop.requested or time.monotonic() - saved > SAVE_SECONDS:
+            training.run.save_state(model, optimizer, state)
             saved = time.monotonic()
-        if stop.requested:
-            raise Interrupted(run.folder)
-    progress.remove_task(bar)
+        if training.stop.requested:
+            raise TrainingInterruptedError(training.run.folder)
+    training.progress.remove_task(bar)
     return state
 
 
@@ -320,11 +326,15 @@ def _prepare(
         if name == "train":
             split = split.sample(config.train_limit, config.seed)
         bar = progress.add_task(f"decoding {name}", total=len(split))
-        prepared.append(split.prepared(preprocess, lambda done, bar=bar: progress.update(bar, completed=done)))
+        prepared.append(split.prepared(preprocess, partial(_completed, progress, bar)))
         progress.remove_task(bar)
     train_split, val, test = prepared
     look = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
     return train_split, look, val, test
+
+
+def _completed(progress: Progress, bar: TaskID, done: int) -> None:
+    progress.update(bar, completed=done)
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -333,7 +343,7 @@ def _line(record: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-class Interrupted(PfedgeError):
+class TrainingInterruptedError(PfedgeError):
     """Training was stopped on purpose; its state is saved."""
 
     exit_code = 130

@@ -1,11 +1,13 @@
 """Pretrain `builtin:micro`, the small vision transformer that pfedge ships, from procedural images alone.
 
-    python scripts/pretrain_micro.py --out pfedge/micro
+    python scripts/pretrain_micro.py --out /tmp/stage1
+    python scripts/pretrain_micro.py --init /tmp/stage1 --layout 30 --steps 700 --lr 1e-3 --seed 43 --out pfedge/micro
 
 Two renderings of each latent (scripts/procedural.py) are pulled together and all others pushed apart
 (InfoNCE, Chen et al., SimCLR, arXiv 2002.05709), while a linear layer reads the latent off the CLS token
-and another off the mean patch token. The result depends on the seed, the number of steps and the
-floating-point arithmetic of the machine, on nothing else.
+and another off the mean patch token. The second stage also reads off the CLS token where in the picture
+things are. The result depends on the seed, the number of steps and the floating-point arithmetic of the
+machine, on nothing else.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from procedural import SIDE, render, sample_latent
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
+
+from procedural import SIDE, render, sample_latent
 
 CONFIG = ViTConfig(
     hidden_size=192,
@@ -42,25 +45,32 @@ PREPROCESSOR = {
     "image_std": [0.5, 0.5, 0.5],
 }
 TEMPERATURE = 0.15
+LAYOUT = 2 * 7 * 7
 
 
 class Pretraining(nn.Module):
-    """The transformer and the three heads that are thrown away afterwards."""
+    """The transformer and the heads that are thrown away afterwards."""
 
     def __init__(self, targets: int) -> None:
         """Build with random weights; `targets` is the width of the latent's regression target."""
         super().__init__()
         width = CONFIG.hidden_size
         self.vit = ViTModel(CONFIG, add_pooling_layer=False)
+        self.layout = nn.Linear(width, LAYOUT)
         self.projector = nn.Sequential(nn.Linear(width, 512), nn.GELU(), nn.Linear(512, 128))
         self.from_cls = nn.Linear(width, targets)
         self.from_patches = nn.Linear(width, targets)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return projections [B, 128], targets read off the CLS and off the mean patch token [B, targets]."""
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return projections [B, 128], targets read off CLS and off the mean patch [B, targets], layout [B, 98]."""
         hidden = self.vit(pixel_values=(picture - 0.5) / 0.5).last_hidden_state
         cls, patches = hidden[:, 0], hidden[:, 1:].mean(1)
-        return F.normalize(self.projector(cls), dim=-1), self.from_cls(cls), self.from_patches(patches)
+        return (
+            F.normalize(self.projector(cls), dim=-1),
+            self.from_cls(cls),
+            self.from_patches(patches),
+            self.layout(cls),
+        )
 
 
 def info_nce(first: Tensor, second: Tensor) -> Tensor:
@@ -79,12 +89,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--init", type=Path, help="folder of an earlier stage to go on from")
+    parser.add_argument("--layout", type=float, default=0.0, help="weight of the layout's squared error")
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
     gen = torch.Generator().manual_seed(args.seed)
     targets = sample_latent(2, gen).targets()[0].shape[1]
     model = Pretraining(targets).train()
+    if args.init:
+        model.vit.load_state_dict(ViTModel.from_pretrained(args.init, add_pooling_layer=False).float().state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.03)
     warmup = max(1, args.steps // 20)
 
@@ -98,29 +112,54 @@ def main() -> None:
         latent = sample_latent(args.batch_size, gen)
         value, weight = latent.targets()
         value, weight = torch.cat([value, value]), torch.cat([weight, weight])
-        pictures = torch.cat([render(latent, gen), render(latent, gen)])
-        projection, from_cls, from_patches = model(pictures)
+        pictures, layouts = (torch.cat(pair) for pair in zip(render(latent, gen), render(latent, gen), strict=True))
+        projection, from_cls, from_patches, from_layout = model(pictures)
         contrast = info_nce(*projection.chunk(2))
-        reading = sum(((guess.float() - value).square() * weight).sum() / weight.sum() for guess in (from_cls, from_patches))
-        loss = contrast + reading
+        reading = sum(
+            ((guess.float() - value).square() * weight).sum() / weight.sum() for guess in (from_cls, from_patches)
+        )
+        layout = F.mse_loss(from_layout, layouts)
+        loss = contrast + reading + args.layout * layout
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         if step % 50 == 0 or step == args.steps - 1:
-            row = {"step": step, "contrast": contrast.item(), "reading": reading.item(), "seconds": round(time.monotonic() - started)}
+            row = {
+                "step": step,
+                "contrast": contrast.item(),
+                "reading": reading.item(),
+                "layout": layout.item(),
+                "seconds": round(time.monotonic() - started),
+            }
             history.append(row)
             print(row, flush=True)
-        if step % 500 == 499 or step == args.steps - 1:  # noqa: PLR2004 -- a look at an unfinished run
+        if step % 500 == 499 or step == args.steps - 1:
             write(model.vit, args.out)
     (args.out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
 
 
+def first_name(name: str) -> str:
+    """Return a ViT weight's name of transformers 4, which 5 reads too but no longer writes."""
+    renamed = {
+        "layers.": "encoder.layer.",
+        "attention.q_proj": "attention.attention.query",
+        "attention.k_proj": "attention.attention.key",
+        "attention.v_proj": "attention.attention.value",
+        "attention.o_proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+    }
+    for new, old in renamed.items():
+        name = name.replace(new, old)
+    return name
+
+
 def write(vit: ViTModel, out: Path) -> None:
-    """Write the transformer as a Hugging Face folder in float16."""
+    """Write the transformer as a Hugging Face folder in float16, under names that transformers 4 and 5 read."""
     out.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()}
+    state = {first_name(name): tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()}
     save_file(state, out / "model.safetensors", metadata={"format": "pt"})
     CONFIG.save_pretrained(out)
     (out / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2) + "\n")

@@ -7,7 +7,7 @@ regression target. No photograph, data set or pretrained network is involved, so
 licence but pfedge's own.
 
     latent = sample_latent(256, torch.Generator().manual_seed(0))
-    first, second = render(latent, gen), render(latent, gen)      # uint8-like float [256, 3, 28, 28] in [0, 1]
+    pictures, layouts = render(latent, gen)      # float32 [256, 3, 28, 28] and [256, 98]
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def sample_latent(count: int, gen: torch.Generator) -> Latent:
         )
 
     kind = F.one_hot(torch.multinomial(torch.tensor([0.55, 0.25, 0.20]), count, replacement=True, generator=gen), 3)
-    grey = uniform(1) < 0.3  # noqa: PLR2004 -- share of grey pictures
+    grey = uniform(1) < 0.3
     lobe_count = torch.randint(0, LOBES + 1, (count, 1), generator=gen)
     present = torch.arange(LOBES)[None] < lobe_count
     lobe_radius = uniform(LOBES, low=0.18, high=0.55) / lobe_count.clamp(min=1).sqrt() * present
@@ -150,8 +150,13 @@ def sample_latent(count: int, gen: torch.Generator) -> Latent:
     )
 
 
-def render(latent: Latent, gen: torch.Generator) -> Tensor:
-    """Render every latent once under a fresh nuisance: float32 [N, 3, 28, 28] in [0, 1]."""
+def render(latent: Latent, gen: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Render every latent once under a fresh nuisance.
+
+    Returns:
+        The pictures, float32 [N, 3, 28, 28] in [0, 1], and their layouts, float32 [N, 98] in [0, 1]: what
+        share of each of 7 x 7 cells the body or the strokes cover, and what share the inner discs.
+    """
     count = len(latent)
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -172,13 +177,16 @@ def render(latent: Latent, gen: torch.Generator) -> Tensor:
     inner_colour = latent.inner[..., None, None] + _tint(_texture_field(latent.inner_texture, gen), gen)
     picture = picture + (body_colour - picture) * outline[:, None]
     picture = picture + (inner_colour - picture) * inside[:, None]
-    picture = _over(picture, latent.body, _stroke_mask(latent, x, y) * strokes)
+    written = _stroke_mask(latent, x, y) * strokes
+    picture = _over(picture, latent.body, written)
 
     light = uniform(1, 1, 1, low=0.8, high=1.2) * (1 + 0.1 * torch.randn(count, 3, 1, 1, generator=gen))
     picture = (picture - 0.5) * light + 0.5 + uniform(1, 1, 1, low=-0.08, high=0.08)
     picture = _blur(picture, gen)
     noise = uniform(1, 1, 1).square() * 0.08
-    return (picture + noise * torch.randn(picture.shape, generator=gen)).clamp(0, 1)
+    picture = (picture + noise * torch.randn(picture.shape, generator=gen)).clamp(0, 1)
+    layout = F.avg_pool2d(torch.stack([outline + written, inside], dim=1), SIDE // 7).flatten(1)
+    return picture, layout
 
 
 def _pose(latent: Latent, gen: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -268,7 +276,7 @@ def _clutter(picture: Tensor, latent: Latent, gen: torch.Generator) -> Tensor:
         distance = 0.8 + 0.5 * torch.rand(count, 1, 1, generator=gen)
         radius = 0.15 + 0.4 * torch.rand(count, 1, 1, generator=gen)
         dx, dy = axis[None, None, :] - angle.cos() * distance, axis[None, :, None] - angle.sin() * distance
-        shown = (torch.rand(count, 1, 1, generator=gen) < 0.5) * latent.kind[:, 0, None, None]  # noqa: PLR2004
+        shown = (torch.rand(count, 1, 1, generator=gen) < 0.5) * latent.kind[:, 0, None, None]
         picture = _over(picture, colour, _soft(radius - (dx**2 + dy**2).sqrt()) * shown * 0.8)
     return picture
 
@@ -280,4 +288,4 @@ def _blur(picture: Tensor, gen: torch.Generator) -> Tensor:
     )
     soft = F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     choice = torch.rand(len(picture), 1, 1, 1, generator=gen)
-    return torch.where(choice < 0.2, coarse, torch.where(choice < 0.5, soft, picture))  # noqa: PLR2004
+    return torch.where(choice < 0.2, coarse, torch.where(choice < 0.5, soft, picture))

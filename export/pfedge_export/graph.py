@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -28,6 +30,7 @@ from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.errors import PfedgeError
 
 DEFAULT_OPSET = 20
+OLDEST_OPSET = 18
 EXTERNAL_DATA_BYTES = 2 * 10**9  # protobuf cannot hold more than 2 GiB
 TRACE_BATCH = 2
 TRACE_ROWS = 3
@@ -67,6 +70,10 @@ def export_graph(
     Raises:
         ExportError: torch or ONNX refuses, a dimension did not stay symbolic, or a row's bytes are in the graph.
     """
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        message = f"cannot export to ONNX opset {opset}: choose {OLDEST_OPSET} to {newest}"
+        raise ExportError(message)
     inputs = trace_inputs(bank, size)
     batch, prompts, rows = Dim("B", min=1), Dim("P", min=0), Dim("R", min=1)
     dynamic = {"images": {0: batch}, "prompts": {0: prompts}, "head_weight": {0: rows}, "head_bias": {0: rows}}
@@ -85,6 +92,9 @@ def export_graph(
                 optimize=True,
                 verbose=False,
             )
+            if program is None:
+                message = f"cannot export to ONNX opset {opset}: torch gave no program"
+                raise ExportError(message)
             program.save(path, external_data=external)
         graph = onnx.load(path, load_external_data=False)
         onnx.checker.check_model(path if external else graph)
@@ -94,10 +104,11 @@ def export_graph(
         raise ExportError(message) from error
     _strip_traces(graph)
     onnx.save(graph, path)
+    if graph.opset_import[0].version != opset:
+        message = f"cannot export to ONNX opset {opset}: torch wrote opset {graph.opset_import[0].version}"
+        raise ExportError(message)
     require_symbolic(graph)
-    for file in (path, path.with_name(path.name + ".data")):
-        if file.exists():
-            require_no_row_bytes(file.read_bytes(), bank, source=str(file))
+    require_no_row(path, bank)
     return graph
 
 
@@ -126,18 +137,32 @@ def require_symbolic(graph: onnx.ModelProto) -> None:
         raise ExportError(message)
 
 
-def require_no_row_bytes(data: bytes, bank: PromptBank, *, source: str) -> None:
-    """Check that no prompt token and no head vector of any row occurs in `data`.
+def require_no_row(path: Path, bank: PromptBank) -> None:
+    """Check that no prompt token and no head vector of any row is in the graph at `path` or its weights.
+
+    The files are searched for the vectors' bytes, and every weight for the vectors along any of its axes,
+    since an exporter may transpose what it stores.
 
     Raises:
-        ExportError: one does.
+        ExportError: one is there.
     """
+    files = [file.read_bytes() for file in (path, path.with_name(path.name + ".data")) if file.exists()]
+    weights = [onnx.numpy_helper.to_array(weight) for weight in onnx.load(path).graph.initializer]
     for class_id in bank.class_ids:
         row = bank.row(class_id)
-        for part in [*row["prompts"], row["head_weight"]]:
-            if part.tobytes() in data:
-                message = f"{source} contains bytes of the row of class {class_id}; nothing was exported"
+        for vector in [*row["prompts"], row["head_weight"]]:
+            if any(vector.tobytes() in data for data in files) or any(_holds(weight, vector) for weight in weights):
+                message = f"{path.name} contains the row of class {class_id}; nothing was exported"
                 raise ExportError(message)
+
+
+def _holds(weight: NDArray[Any], vector: NDArray[np.float32]) -> bool:
+    """Whether `vector` stands in `weight` along one of its axes."""
+    return any(
+        bool((np.moveaxis(weight, axis, -1) == vector).all(axis=-1).any())
+        for axis, length in enumerate(weight.shape)
+        if length == len(vector)
+    )
 
 
 def _strip_traces(graph: onnx.ModelProto) -> None:

@@ -38,11 +38,12 @@ def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
 
 @app.callback()
 def root(
-    version: Annotated[  # noqa: ARG001 -- its callback does the work
+    *,
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,  # noqa: FBT002 -- a flag
+    ] = False,
 ) -> None:
-    """Vision models that can forget a class by dropping one row.
+    r"""Vision models that can forget a class by dropping one row.
 
     \b
     pfedge train --dataset bloodmnist     train one removable row per class on a frozen backbone

@@ -23,7 +23,7 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Forget classes: drop their rows from the bundle's bank, for good.
+    r"""Forget classes: drop their rows from the bundle's bank, for good.
 
     No data, no training, no re-export: the graph stays as it is. The bank file is replaced atomically; every
     later prediction of every process that uses this bundle is made without the rows. There is no undo.

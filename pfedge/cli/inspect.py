@@ -35,7 +35,8 @@ def inspect(
     else:
         rows, shared = manifest.reach["rows"], manifest.reach["shared"]
         typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")
-        typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {shared / (rows + shared):.1%} of what was trained")
+        beyond = shared / (rows + shared)
+        typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
         typer.echo(f"input      {manifest.preprocess.height} x {manifest.preprocess.width} px, opset {manifest.opset}")
         typer.echo(f"coverage   {len(bank)} of {sum(entry.row is not None for entry in manifest.classes)} rows")
         for entry in manifest.classes:

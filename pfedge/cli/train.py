@@ -62,7 +62,7 @@ def train(
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     data_type: Annotated[str, typer.Option(help="image; audio is not in this version.")] = "image",
 ) -> None:
-    """Train a prompt-bank model: a frozen backbone and one removable row per class.
+    r"""Train a prompt-bank model: a frozen backbone and one removable row per class.
 
     Leaves a run folder with model.safetensors, config.json, metrics.json and plots, and per epoch a checkpoint
     and the accuracy in every prompt mode. Ctrl-C saves the state; --resume goes on.

@@ -19,15 +19,18 @@ def load_digits() -> Dataset:
         MissingExtraError: scikit-learn is not installed.
     """
     try:
-        from sklearn import datasets  # noqa: PLC0415 -- slow to import
+        from sklearn import datasets
     except ImportError as error:
         what = "the digits data set (scikit-learn)"
         raise MissingExtraError(what, "train") from error
     raw = datasets.load_digits()
     small = np.rint(raw.images * (255 / 16)).astype(np.uint8)
-    images = np.stack([np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for image in small])
+    images = np.stack(
+        [np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for image in small]
+    )
     labels = raw.target.astype(np.int64)
     train, val, test = (
-        from_arrays(images[index], labels[index], classes=10, source="digits") for index in stratified(labels, FRACTIONS)
+        from_arrays(images[index], labels[index], classes=10, source="digits")
+        for index in stratified(labels, FRACTIONS)
     )
     return Dataset("digits", tuple(str(digit) for digit in range(10)), train, val, test)

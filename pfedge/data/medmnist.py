@@ -7,6 +7,7 @@ one label an image works too.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pfedge.data.dataset import Dataset
 from pfedge.data.npz import load_npz
@@ -28,9 +29,7 @@ SIZES = (28, 64, 128, 224)
 DEFAULT_ROOT = Path.home() / ".medmnist"
 
 
-def load_medmnist(
-    name: str, *, root: Path | None, size: int | None, image_size: int, download: bool
-) -> Dataset:
+def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size: int, download: bool) -> Dataset:
     """Load one set; see `pfedge.data.load_dataset` for the arguments.
 
     Raises:
@@ -38,7 +37,7 @@ def load_medmnist(
         MissingExtraError: the `medmnist` package is not installed.
     """
     try:
-        import medmnist  # noqa: PLC0415 -- slow to import
+        import medmnist
     except ImportError as error:
         what = f"the data set {name} (medmnist)"
         raise MissingExtraError(what, "train") from error
@@ -58,7 +57,7 @@ def load_medmnist(
     return _named(load_npz(path, tuple(labels[str(i)] for i in range(len(labels)))), name)
 
 
-def _fetch(medmnist: object, name: str, size: int, path: Path, *, download: bool) -> None:
+def _fetch(medmnist: Any, name: str, size: int, path: Path, *, download: bool) -> None:
     there = sorted(file.name for file in path.parent.glob(f"{name}*.npz")) if path.parent.is_dir() else []
     hint = f" (it has {', '.join(there)}: choose with --size)" if there else ""
     if not path.parent.is_dir() and not download:
@@ -68,7 +67,7 @@ def _fetch(medmnist: object, name: str, size: int, path: Path, *, download: bool
         message = f"{path} does not exist{hint}; leave out --no-download to fetch it, or give --data-root"
         raise DataError(message)
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind = getattr(medmnist, medmnist.INFO[name]["python_class"])  # type: ignore[attr-defined] -- no stubs
+    kind = getattr(medmnist, medmnist.INFO[name]["python_class"])
     try:
         kind(split="train", root=str(path.parent), size=size, download=True)
     except Exception as error:  # medmnist turns every failure into RuntimeError, with a page of advice

@@ -50,7 +50,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         message = f"{path} is damaged or not an .npz: {error}"
         raise DataError(message) from error
-    missing = [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels") if f"{split}_{kind}" not in arrays]
+    missing = [
+        f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels") if f"{split}_{kind}" not in arrays
+    ]
     if missing:
         message = f"{path} is not in MedMNIST's layout: it lacks {', '.join(missing)}"
         raise DataError(message)

@@ -1,12 +1,12 @@
 """Run a pfedge bundle and forget classes on the device, without PyTorch.
 
-    from pathlib import Path
-    from pfedge_runtime import Classifier, forget
+from pathlib import Path
+from pfedge_runtime import Classifier, forget
 
-    classifier = Classifier.open("bundle")                       # digests checked
-    print(next(classifier.predict_files([Path("cell.png")])))
-    forget("bundle", ["3"])                                      # milliseconds, no data, no training
-    print(next(classifier.predict_files([Path("cell.png")])))    # class 3 is no longer among the answers
+classifier = Classifier.open("bundle")                       # digests checked
+print(next(classifier.predict_files([Path("cell.png")])))
+forget("bundle", ["3"])                                      # milliseconds, no data, no training
+print(next(classifier.predict_files([Path("cell.png")])))    # class 3 is no longer among the answers
 """
 
 from pfedge_runtime.bank import PromptBank

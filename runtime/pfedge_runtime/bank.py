@@ -1,8 +1,8 @@
 """The prompt bank: everything a model learned of each class, one removable row per class.
 
-    bank = PromptBank.load(Path("bundle/bank.safetensors"))
-    smaller = bank.drop({3})          # a new bank; `bank` is unchanged
-    smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
+bank = PromptBank.load(Path("bundle/bank.safetensors"))
+smaller = bank.drop({3})          # a new bank; `bank` is unchanged
+smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
 """
 
 from __future__ import annotations
@@ -196,4 +196,8 @@ def _assemble(tensors: dict[str, NDArray[np.generic]], source: str) -> PromptBan
             message = f"{source} has rows whose {part} differ in shape or dtype: {sorted(map(str, shapes))}"
             raise BankError(message)
         stacked[part] = np.stack(arrays).astype(np.float32, copy=False)
-    return PromptBank(class_ids=class_ids, **stacked)
+    try:
+        return PromptBank(class_ids=class_ids, **stacked)
+    except BankError as error:
+        message = f"{source} is damaged: {error}"
+        raise BankError(message) from error

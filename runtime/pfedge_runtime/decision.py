@@ -35,9 +35,7 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return result
 
 
-def decide(
-    logits: NDArray[np.float32], threshold: NDArray[np.float32], *, min_probability: float = 0.0
-) -> Decisions:
+def decide(logits: NDArray[np.float32], threshold: NDArray[np.float32], *, min_probability: float = 0.0) -> Decisions:
     """Decide on logits `[B, R]` with one acceptance threshold per row `[R]`.
 
     An input is accepted when its largest score reaches the threshold of the row that has it and its

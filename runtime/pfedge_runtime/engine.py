@@ -1,7 +1,7 @@
 """Running the graph. One small protocol, one adapter per back end.
 
-    engine = OnnxRuntimeEngine(bundle.graph_path, device="cpu")
-    logits = engine.run(images, bank)      # uint8 [B, H, W, 3] -> float32 [B, R]
+engine = OnnxRuntimeEngine(bundle.graph_path, device="cpu")
+logits = engine.run(images, bank)      # uint8 [B, H, W, 3] -> float32 [B, R]
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OnnxRuntimeEngine:
             message = f"unknown device {device!r}; known are {', '.join(PROVIDERS)} (cuda:1 for the second)"
             raise UsageError(message)
         try:
-            import onnxruntime  # noqa: PLC0415 -- an extra; `import pfedge_runtime` works without
+            import onnxruntime
         except ImportError as error:
             what = "running a graph (ONNX Runtime)"
             raise MissingExtraError(what, "gpu" if name == "cuda" else "cpu") from error
@@ -52,7 +52,9 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         if provider not in onnxruntime.get_available_providers():
-            message = f"{provider} is not in the installed ONNX Runtime; device {device} needs pip install 'pfedge[gpu]'"
+            message = (
+                f"{provider} is not in the installed ONNX Runtime; device {device} needs pip install 'pfedge[gpu]'"
+            )
             raise ProviderError(message)
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=[(provider, settings)])

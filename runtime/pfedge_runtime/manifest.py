@@ -69,7 +69,7 @@ class Manifest:
             UnknownClassError: the model never had it.
         """
         for entry in self.classes:
-            if text == str(entry.id) or text == entry.name:  # noqa: PLR1714 -- two different meanings
+            if text == str(entry.id) or text == entry.name:
                 return entry
         known = ", ".join(f"{entry.id} {entry.name}" for entry in self.classes)
         message = f"unknown class {text!r}; this model has: {known}"

@@ -67,9 +67,7 @@ class ImagePreprocess:
         scale = self.shorter_side / min(picture.size)
         wide, high = (max(1, round(side * scale)) for side in picture.size)
         left, top = (wide - self.width) // 2, (high - self.height) // 2
-        return np.asarray(
-            picture.resize((wide, high), filter_).crop((left, top, left + self.width, top + self.height))
-        )
+        return np.asarray(picture.resize((wide, high), filter_).crop((left, top, left + self.width, top + self.height)))
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands in a manifest."""
@@ -162,8 +160,8 @@ def _is_dicom(path: Path) -> bool:
 def _read_dicom(path: Path) -> Pixels:
     """Apply a DICOM's rescale and first window (DICOM PS3.3 C.11.1, C.11.2), else stretch its full range."""
     try:
-        import pydicom  # noqa: PLC0415 -- only those who read DICOM need it
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut  # noqa: PLC0415
+        import pydicom
+        from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
     except ImportError as error:
         what = f"reading the DICOM file {path}"
         raise MissingExtraError(what, "dicom") from error

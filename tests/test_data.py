@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import io
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pfedge.data import load_dataset
+from pfedge.data.dataset import stratified
+from pfedge.errors import DataError
+from pfedge_runtime.errors import UnknownClassError
+from pfedge_runtime.preprocess import ImagePreprocess
+
+PREPROCESS = ImagePreprocess(14, 14)
+
+
+def arrays(shape=(6, 9, 9, 3), classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for split in ("train", "val", "test"):
+        made[f"{split}_images"] = rng.integers(0, 256, shape, dtype=np.uint8)
+        made[f"{split}_labels"] = (np.arange(shape[0]) % classes)[:, None].astype(np.uint8)
+    return made
+
+
+def write_folder(root, names=("0_cat", "1_dog"), splits=("train", "val", "test")):
+    for split in splits:
+        for value, name in enumerate(names):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(2):
+                Image.new("RGB", (20, 16), (value * 100, index, 0)).save(folder / f"{index}.png")
+    return root
+
+
+def test_digits_need_nothing_and_are_always_split_alike():
+    first, second = load_dataset("digits", image_size=28), load_dataset("digits", image_size=28)
+    assert first.classes == tuple("0123456789")
+    assert sum(len(split) for split in (first.train, first.val, first.test)) == 1797
+    assert np.array_equal(first.train.labels, second.train.labels)
+    assert set(first.present()) == set(range(10))
+    batch = first.test.batch(np.arange(5), PREPROCESS)
+    assert batch.shape == (5, 14, 14, 3)
+    assert batch.dtype == np.uint8
+    assert (batch[..., 0] == batch[..., 2]).all()
+
+
+def test_npz_in_medmnist_layout(tmp_path):
+    made = arrays()
+    np.savez(tmp_path / "cells.npz", **made, classes=np.array(["a", "b", "c"]))
+    dataset = load_dataset(str(tmp_path / "cells.npz"), image_size=9)
+    assert (dataset.name, dataset.classes) == ("cells", ("a", "b", "c"))
+    batch = dataset.val.batch(np.array([2, 0]), ImagePreprocess(9, 9))
+    assert np.array_equal(batch, made["val_images"][[2, 0]])
+
+
+def test_grey_npz_becomes_rgb(tmp_path):
+    np.savez(tmp_path / "grey.npz", **arrays(shape=(6, 9, 9)))
+    batch = load_dataset(str(tmp_path / "grey.npz"), image_size=9).train.batch(np.arange(3), ImagePreprocess(9, 9))
+    assert batch.shape == (3, 9, 9, 3)
+    assert (batch[..., 0] == batch[..., 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"val_images": None}, "lacks val_images"),
+        ({"train_images": np.zeros((6, 9, 9, 4), np.uint8)}, r"must hold uint8 images"),
+        ({"train_images": np.zeros((6, 9, 9, 3))}, "float64"),
+        ({"train_images": np.zeros((5, 9, 9, 3), np.uint8)}, "5, 9, 9, 3.* and 6 labels"),
+        ({"test_labels": np.zeros((6, 14), np.uint8)}, "multi-label"),
+        ({"test_labels": np.full((6, 1), -1)}, r"labels -1\.\.-1"),
+    ],
+)
+def test_npz_of_another_layout_is_refused(tmp_path, change, words):
+    made = {name: value for name, value in {**arrays(), **change}.items() if value is not None}
+    np.savez(tmp_path / "odd.npz", **made)
+    with pytest.raises(DataError, match=words):
+        load_dataset(str(tmp_path / "odd.npz"), image_size=9)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "flipped"])
+def test_a_damaged_npz_is_named(tmp_path, damage):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays())
+    whole = buffer.getvalue()
+    flipped = bytearray(whole)
+    flipped[200] ^= 0xFF
+    path = tmp_path / "damaged.npz"
+    path.write_bytes(
+        {"truncated": whole[: len(whole) // 2], "text": b"hello", "empty": b"", "flipped": bytes(flipped)}[damage]
+    )
+    with pytest.raises(DataError, match=r"damaged\.npz is damaged or not an \.npz"):
+        load_dataset(str(path), image_size=9)
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    made = arrays()
+    made["train_labels"] = np.array([{"code": 1}] * 6, dtype=object)
+    np.savez(tmp_path / "pickled.npz", **made)
+    with pytest.raises(DataError, match="damaged or not"):
+        load_dataset(str(tmp_path / "pickled.npz"), image_size=9)
+
+
+def test_an_image_folder(tmp_path):
+    dataset = load_dataset(str(write_folder(tmp_path / "pets")), image_size=14)
+    assert (dataset.name, dataset.classes) == ("pets", ("cat", "dog"))
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1]
+    assert dataset.test.batch(np.array([2]), PREPROCESS)[0, 0, 0].tolist() == [100, 0, 0]
+
+
+def test_folder_names_that_are_not_ids_stay_whole(tmp_path):
+    assert load_dataset(str(write_folder(tmp_path / "a", names=("1_cat", "2_dog"))), image_size=14).classes == (
+        "1_cat",
+        "2_dog",
+    )
+
+
+def test_incomplete_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"lacks val \(expected"):
+        load_dataset(str(write_folder(tmp_path / "a", splits=("train", "test"))), image_size=14)
+    root = write_folder(tmp_path / "b")
+    (root / "test" / "2_fox").mkdir()
+    with pytest.raises(DataError, match="classes that train has not: 2_fox"):
+        load_dataset(str(root), image_size=14)
+
+
+def test_prepared_splits_hold_the_same_images(tmp_path):
+    split = load_dataset(str(write_folder(tmp_path / "a")), image_size=14).train
+    done = []
+    prepared = split.prepared(PREPROCESS, done.append)
+    index = np.array([3, 0, 2])
+    assert np.array_equal(prepared.batch(index, PREPROCESS), split.batch(index, PREPROCESS))
+    assert done == [1, 2, 3, 4]
+
+
+def test_subsets_keep_images_and_labels_together():
+    test = load_dataset("digits", image_size=28).test
+    threes = test.only([3])
+    assert set(threes.labels.tolist()) == {3}
+    position = int(np.flatnonzero(test.labels == 3)[4])
+    assert np.array_equal(threes.image(4), test.image(position))
+    assert len(test.sample(20)) == 20
+    assert np.array_equal(test.sample(20, seed=1).labels, test.sample(20, seed=1).labels)
+    assert test.sample(0) is test
+
+
+def test_stratified_parts_are_a_partition():
+    labels = np.repeat([0, 1, 5], [10, 20, 30])
+    parts = stratified(labels, (0.5, 0.2))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(60))
+    assert [np.bincount(labels[part])[[0, 1, 5]].tolist() for part in parts] == [[5, 10, 15], [2, 4, 6], [3, 6, 9]]
+
+
+def test_train_split_and_classes_by_name(tmp_path):
+    np.savez(tmp_path / "cells.npz", **arrays(), classes=np.array(["a", "b", "c"]))
+    dataset = load_dataset(str(tmp_path / "cells.npz"), image_size=9, train_split="val")
+    assert np.array_equal(dataset.train.image(0), dataset.val.image(0))
+    assert dataset.class_id("b") == dataset.class_id("1") == 1
+    with pytest.raises(UnknownClassError, match="unknown class 'z'; cells has: 0 a, 1 b, 2 c"):
+        dataset.class_id("z")
+    with pytest.raises(DataError, match="choose train or val"):
+        load_dataset("digits", image_size=28, train_split="test")
+
+
+def test_unknown_names_say_what_is_known():
+    with pytest.raises(DataError, match=r"no data set 'nosuch'.*bloodmnist"):
+        load_dataset("nosuch", image_size=28)
+
+
+def test_medmnist_files_are_found_by_size(tmp_path):
+    np.savez(tmp_path / "bloodmnist.npz", **arrays(shape=(8, 28, 28, 3), classes=8))
+    np.savez(tmp_path / "bloodmnist_64.npz", **arrays(shape=(8, 64, 64, 3), classes=8))
+    options = {"data_root": tmp_path, "download": False}
+    assert load_dataset("bloodmnist", image_size=28, **options).train.image(0).shape == (28, 28, 3)
+    large = load_dataset("bloodmnist", image_size=56, **options)
+    assert large.train.image(0).shape == (64, 64, 3)
+    assert large.classes[0] == "basophil"
+    assert load_dataset("bloodmnist", image_size=28, size=64, **options).train.image(0).shape == (64, 64, 3)
+    with pytest.raises(DataError, match=r"bloodmnist_224\.npz does not exist \(it has bloodmnist\.npz, bloodmnist_64"):
+        load_dataset("bloodmnist", image_size=224, **options)
+    with pytest.raises(DataError, match="no size 32"):
+        load_dataset("bloodmnist", image_size=28, size=32, **options)
+
+
+def test_a_missing_data_root_is_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"no data root .*nowhere: give the folder that holds bloodmnist\.npz with --data-root"
+    ):
+        load_dataset("bloodmnist", image_size=28, data_root=tmp_path / "nowhere", download=False)
+
+
+def test_a_failed_download_is_one_clear_line(tmp_path, monkeypatch):
+    def unreachable(**_):
+        message = "Something went wrong when downloading!\nGo to the homepage"
+        raise RuntimeError(message)
+
+    info = {"bloodmnist": {"task": "multi-class", "label": {"0": "a"}, "python_class": "BloodMNIST"}}
+    monkeypatch.setitem(sys.modules, "medmnist", types.SimpleNamespace(INFO=info, BloodMNIST=unreachable))
+    with pytest.raises(DataError, match=r"could not be downloaded: .*--data-root") as caught:
+        load_dataset("bloodmnist", image_size=28, data_root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_multi_label_chestmnist_is_refused(tmp_path):
+    with pytest.raises(DataError, match="chestmnist is a multi-label set"):
+        load_dataset("chestmnist", image_size=28, data_root=tmp_path, download=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "grey"),
+    [
+        ("bloodmnist", 8, False),
+        ("dermamnist", 7, False),
+        ("octmnist", 4, True),
+        ("organcmnist", 11, True),
+        ("organsmnist", 11, True),
+    ],
+)
+def test_the_papers_five_sets_load(shared_data, name, classes, grey):
+    dataset = load_dataset(name, image_size=28, data_root=shared_data / "medmnist", download=False)
+    assert len(dataset.classes) == classes
+    batch = dataset.train.batch(np.arange(4), ImagePreprocess(28, 28))
+    assert batch.shape == (4, 28, 28, 3)
+    assert ((batch[..., 0] == batch[..., 1]).all()) == grey
+
+
+def test_a_class_without_training_images_is_not_present(shared_data):
+    dataset = load_dataset("organcmnist", image_size=28, data_root=shared_data / "medmnist", download=False)
+    assert 3 not in dataset.present()
+
+
+def test_a_real_image_folder(shared_data):
+    dataset = load_dataset(str(shared_data / "blood112"), image_size=112)
+    assert dataset.classes == (
+        "basophil",
+        "eosinophil",
+        "erythroblast",
+        "ig",
+        "lymphocyte",
+        "monocyte",
+        "neutrophil",
+        "platelet",
+    )
+    assert [len(split) for split in (dataset.train, dataset.val, dataset.test)] == [2400, 320, 480]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pfedge_runtime import Bundle, Classifier, forget, plan_forget
+from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, StorageError, UnknownClassError, UsageError
+
+
+def files_but_bank(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name not in {"bank.safetensors", ".lock"}}
+
+
+def test_the_row_is_gone_and_everything_else_is_as_it_was(bundle_path, golden):
+    bank = Bundle.open(bundle_path).bank()
+    before = files_but_bank(bundle_path)
+    outcome = forget(bundle_path, ["3"])
+    assert outcome.coverage == (0, 1, 2, 4, 5, 6, 7, 8, 9)
+    assert files_but_bank(bundle_path) == before
+    after = Bundle.open(bundle_path).bank()
+    assert after.digest() == outcome.bank_after == bank.drop({3}).digest()
+    assert outcome.milliseconds > 0
+    for file in bundle_path.iterdir():
+        for part in ("prompts", "head_weight"):
+            assert bank.row(3)[part].tobytes() not in file.read_bytes()
+    assert all(3 not in prediction.coverage for prediction in Classifier.open(bundle_path).predict(golden["images"]))
+
+
+def test_several_classes_at_once_equal_one_after_the_other(bundle_path):
+    forget(bundle_path, ["7", "2", "7"])
+    at_once = (bundle_path / "bank.safetensors").read_bytes()
+    assert Bundle.open(bundle_path).bank().class_ids == (0, 1, 3, 4, 5, 6, 8, 9)
+    forget(bundle_path, ["0"])
+    assert (bundle_path / "bank.safetensors").read_bytes() != at_once
+
+
+def test_a_plan_changes_nothing(bundle_path):
+    before = (bundle_path / "bank.safetensors").read_bytes()
+    plan = plan_forget(Bundle.open(bundle_path), ["3"])
+    assert plan.coverage == (0, 1, 2, 4, 5, 6, 7, 8, 9)
+    assert (bundle_path / "bank.safetensors").read_bytes() == before
+    outcome = forget(bundle_path, ["3"])
+    assert dataclasses.replace(outcome, milliseconds=0.0) == plan
+    json.dumps(outcome.to_json())
+
+
+@pytest.mark.parametrize(
+    ("classes", "error", "words"),
+    [
+        (["99"], UnknownClassError, "unknown class '99'"),
+        (["nosuch"], UnknownClassError, "unknown class 'nosuch'"),
+        ([str(i) for i in range(10)], LastRowError, "at least one row"),
+        ([], UsageError, "name at least one class"),
+    ],
+)
+def test_what_cannot_be_forgotten_changes_nothing(bundle_path, classes, error, words):
+    before = (bundle_path / "bank.safetensors").read_bytes()
+    with pytest.raises(error, match=words):
+        forget(bundle_path, classes)
+    assert (bundle_path / "bank.safetensors").read_bytes() == before
+
+
+def test_forgetting_twice_is_an_error(bundle_path):
+    forget(bundle_path, ["3"])
+    with pytest.raises(AlreadyForgottenError, match=r"class 3 \(3\) is already forgotten"):
+        forget(bundle_path, ["3"])
+    with pytest.raises(AlreadyForgottenError):
+        forget(bundle_path, ["5", "3"])
+    assert 5 in Bundle.open(bundle_path).bank().class_ids
+
+
+def test_the_last_row_stays(bundle_path):
+    forget(bundle_path, [str(i) for i in range(9)])
+    with pytest.raises(LastRowError):
+        forget(bundle_path, ["9"])
+    assert Bundle.open(bundle_path).bank().class_ids == (9,)
+
+
+def test_a_class_that_never_had_a_row(bundle_path):
+    bundle = Bundle.open(bundle_path)
+    classes = tuple(
+        dataclasses.replace(entry, row=None) if entry.id == 4 else entry for entry in bundle.manifest.classes
+    )
+    forget(bundle_path, ["4"])
+    without = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, classes=classes))
+    with pytest.raises(AlreadyForgottenError, match="never had a row"):
+        plan_forget(without, ["4"])
+
+
+def test_a_full_disk_loses_nothing(bundle_path, monkeypatch, golden):
+    import errno
+
+    from pfedge_runtime import storage
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = (bundle_path / "bank.safetensors").read_bytes()
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        forget(bundle_path, ["3"])
+    monkeypatch.undo()
+    assert (bundle_path / "bank.safetensors").read_bytes() == before
+    assert [file.name for file in bundle_path.glob(".*.tmp")] == []
+    forget(bundle_path, ["3"])
+
+
+def test_two_processes_at_once_both_forget(bundle_path):
+    """Without a lock the slower writer would bring the faster one's class back."""
+    script = "import sys; from pfedge_runtime import forget; forget(sys.argv[1], [sys.argv[2]])"
+    workers = [subprocess.Popen([sys.executable, "-c", script, bundle_path, str(i)]) for i in range(4)]
+    assert [worker.wait() for worker in workers] == [0] * 4
+    assert Bundle.open(bundle_path).bank().class_ids == (4, 5, 6, 7, 8, 9)
+
+
+def test_the_retained_logits_are_those_of_a_bank_that_never_had_the_row(bundle_path, golden):
+    classifier = Classifier.open(bundle_path)
+    bank = classifier.bank
+    forget(bundle_path, ["3"])
+    _, logits = classifier.logits(golden["images"])
+    expected = classifier._engine.run(golden["images"], bank.drop({3}))
+    assert np.array_equal(logits, expected)
