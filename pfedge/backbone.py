@@ -26,7 +26,7 @@ from pfedge.errors import BackboneError
 from pfedge_runtime.preprocess import RESAMPLING, ImagePreprocess
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig
 
 DEFAULT_BACKBONE = "google/vit-base-patch16-224"
 BUILTIN = {"builtin:micro": "micro"}
@@ -50,11 +50,17 @@ class Backbone(nn.Module):
     std: Tensor
 
     def __init__(
-        self, vit: PreTrainedModel, *, name: str, preprocess: ImagePreprocess, mean: list[float], std: list[float]
+        self,
+        vit: Any,  # noqa: ANN401 -- a ViTModel or Dinov2Model of either generation
+        *,
+        name: str,
+        preprocess: ImagePreprocess,
+        mean: list[float],
+        std: list[float],
     ) -> None:
         """Freeze `vit` and keep what its inputs need: channel `mean` and `std` of pixels in [0, 1]."""
         super().__init__()
-        self.vit: Any = vit.float().requires_grad_(requires_grad=False)
+        self.vit: Any = vit.to(torch.float32).requires_grad_(requires_grad=False)
         self.name = name
         self.preprocess = preprocess
         self.width = int(vit.config.hidden_size)

@@ -259,4 +259,4 @@ def _mean(values: NDArray[Any]) -> float:
 
 def _fits(model: PromptBankModel, split: Split, budget: int = 2 * 2**30) -> bool:
     """Whether the embedded images of a split fit in memory."""
-    return len(split) * model.backbone.tokens * model.backbone.width * 4 <= budget
+    return bool(len(split) * model.backbone.tokens * model.backbone.width * 4 <= budget)

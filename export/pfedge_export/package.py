@@ -124,5 +124,5 @@ def _selftest(module: nn.Module, bank: PromptBank, images: NDArray[np.uint8]) ->
         arrays[f"{index}.rows"] = np.array(smaller.class_ids, dtype=np.int64)
         arrays[f"{index}.logits"] = torch_logits(module, images, smaller)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # the stubs take allow_pickle for an array
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge_runtime.errors import UsageError
+
+REDIRECTED_WIDTH = 160  # in a file or a pipe no column is too many
 
 
 def evaluate(
@@ -71,4 +74,4 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(evaluation.to_json()))
     else:
-        report.show(evaluation, Console())
+        report.show(evaluation, Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))

@@ -7,7 +7,7 @@ one label an image works too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from pfedge.data.dataset import Dataset
 from pfedge.data.npz import load_npz
@@ -57,7 +57,7 @@ def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size:
     return _named(load_npz(path, tuple(labels[str(i)] for i in range(len(labels)))), name)
 
 
-def _fetch(medmnist: Any, name: str, size: int, path: Path, *, download: bool) -> None:
+def _fetch(medmnist: ModuleType, name: str, size: int, path: Path, *, download: bool) -> None:
     there = sorted(file.name for file in path.parent.glob(f"{name}*.npz")) if path.parent.is_dir() else []
     hint = f" (it has {', '.join(there)}: choose with --size)" if there else ""
     if not path.parent.is_dir() and not download:
