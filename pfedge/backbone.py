@@ -112,11 +112,14 @@ def load_backbone(name: str = DEFAULT_BACKBONE, *, image_size: int | None = None
     if name.startswith("builtin:") and name not in BUILTIN:
         message = f"unknown backbone {name!r}; built in are {', '.join(BUILTIN)}"
         raise BackboneError(message)
+    import huggingface_hub
     import transformers
     from huggingface_hub.errors import HFValidationError
     from safetensors import SafetensorError
 
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers' own lack
+    # the hub's retries are noise: the error at the end says it all
+    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its own lack
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # likewise
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # likewise
     try:
         config = transformers.AutoConfig.from_pretrained(source)

@@ -29,7 +29,7 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     clock = [time.perf_counter()]
     console.rule("train")
     config = TrainConfig(dataset="digits", model_name="builtin:micro", epochs=epochs)
-    run = train(config, Settings(out=out / "run", save_dir=out / "run", eval_every=max(1, epochs // 3)), console)
+    run, _ = train(config, Settings(out=out / "run", save_dir=out / "run", eval_every=max(1, epochs // 3)), console)
     clock.append(time.perf_counter())
     console.rule("export")
     bundle, parity = export_run(run, ExportSettings(out=out / "bundle", parity_images=0), on_progress=console.print)

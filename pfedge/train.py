@@ -1,6 +1,6 @@
 """Training a prompt-bank model, guarantee `shared`, as arXiv 2509.15230 does.
 
-    run = train(TrainConfig(dataset="bloodmnist", epochs=10), console)
+    run, metrics = train(TrainConfig(dataset="bloodmnist"), Settings(out=folder, save_dir=folder), console)
 
 Per batch the model is asked twice. Shown a `mixed_subset` of rows, the true one among them, it must name the
 class (cross-entropy); shown a `wrong_subset`, it must know nothing (KL divergence to the uniform
@@ -118,8 +118,8 @@ class Settings:
     eval_split: str = "val"
 
 
-def train(config: TrainConfig, settings: Settings, console: Console) -> Run:
-    """Train a model and write its run folder.
+def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Run, dict[str, Any]]:
+    """Train a model and write its run folder; return it and what stands in its metrics.json.
 
     Raises:
         PfedgeError: the data set, backbone, device or run folder cannot be used.
@@ -179,7 +179,7 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> Run:
     }
     run.finish(model, metrics)
     plots.training(run.folder, metrics, dataset.classes)
-    return run
+    return run, metrics
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         backbone = write_tiny_vit(Path(folder) / "vit")
         config = TrainConfig(dataset="digits", model_name=str(backbone), epochs=3, lr=3e-3)
-        run = train(config, Settings(out=Path(folder) / "run", save_dir=Path(folder) / "run"), Console())
+        run, _ = train(config, Settings(out=Path(folder) / "run", save_dir=Path(folder) / "run"), Console())
         bundle, _ = export_run(run, ExportSettings(out=out / "bundle"))
     test = load_dataset("digits", image_size=SIDE).test
     images = test.batch(np.arange(8), bundle.manifest.preprocess)

@@ -1,13 +1,11 @@
 """Pretrain `builtin:micro`, the small vision transformer that pfedge ships, from procedural images alone.
 
-    python scripts/pretrain_micro.py --out /tmp/stage1
-    python scripts/pretrain_micro.py --init /tmp/stage1 --layout 30 --steps 700 --lr 1e-3 --seed 43 --out pfedge/micro
+    python scripts/pretrain_micro.py --out pfedge/micro
 
 Two renderings of each latent (scripts/procedural.py) are pulled together and all others pushed apart
 (InfoNCE, Chen et al., SimCLR, arXiv 2002.05709), while a linear layer reads the latent off the CLS token
-and another off the mean patch token. The second stage also reads off the CLS token where in the picture
-things are. The result depends on the seed, the number of steps and the floating-point arithmetic of the
-machine, on nothing else.
+and another off the mean patch token. The result depends on the seed, the number of steps and the
+floating-point arithmetic of the machine, on nothing else.
 """
 
 from __future__ import annotations
@@ -45,32 +43,25 @@ PREPROCESSOR = {
     "image_std": [0.5, 0.5, 0.5],
 }
 TEMPERATURE = 0.15
-LAYOUT = 2 * 7 * 7
 
 
 class Pretraining(nn.Module):
-    """The transformer and the heads that are thrown away afterwards."""
+    """The transformer and the three heads that are thrown away afterwards."""
 
     def __init__(self, targets: int) -> None:
         """Build with random weights; `targets` is the width of the latent's regression target."""
         super().__init__()
         width = CONFIG.hidden_size
         self.vit = ViTModel(CONFIG, add_pooling_layer=False)
-        self.layout = nn.Linear(width, LAYOUT)
         self.projector = nn.Sequential(nn.Linear(width, 512), nn.GELU(), nn.Linear(512, 128))
         self.from_cls = nn.Linear(width, targets)
         self.from_patches = nn.Linear(width, targets)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return projections [B, 128], targets read off CLS and off the mean patch [B, targets], layout [B, 98]."""
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return projections [B, 128], targets read off the CLS and off the mean patch token [B, targets]."""
         hidden = self.vit(pixel_values=(picture - 0.5) / 0.5).last_hidden_state
         cls, patches = hidden[:, 0], hidden[:, 1:].mean(1)
-        return (
-            F.normalize(self.projector(cls), dim=-1),
-            self.from_cls(cls),
-            self.from_patches(patches),
-            self.layout(cls),
-        )
+        return F.normalize(self.projector(cls), dim=-1), self.from_cls(cls), self.from_patches(patches)
 
 
 def info_nce(first: Tensor, second: Tensor) -> Tensor:
@@ -89,16 +80,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--init", type=Path, help="folder of an earlier stage to go on from")
-    parser.add_argument("--layout", type=float, default=0.0, help="weight of the layout's squared error")
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
     gen = torch.Generator().manual_seed(args.seed)
     targets = sample_latent(2, gen).targets()[0].shape[1]
     model = Pretraining(targets).train()
-    if args.init:
-        model.vit.load_state_dict(ViTModel.from_pretrained(args.init, add_pooling_layer=False).float().state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.03)
     warmup = max(1, args.steps // 20)
 
@@ -112,14 +99,13 @@ def main() -> None:
         latent = sample_latent(args.batch_size, gen)
         value, weight = latent.targets()
         value, weight = torch.cat([value, value]), torch.cat([weight, weight])
-        pictures, layouts = (torch.cat(pair) for pair in zip(render(latent, gen), render(latent, gen), strict=True))
-        projection, from_cls, from_patches, from_layout = model(pictures)
+        pictures = torch.cat([render(latent, gen), render(latent, gen)])
+        projection, from_cls, from_patches = model(pictures)
         contrast = info_nce(*projection.chunk(2))
         reading = sum(
             ((guess.float() - value).square() * weight).sum() / weight.sum() for guess in (from_cls, from_patches)
         )
-        layout = F.mse_loss(from_layout, layouts)
-        loss = contrast + reading + args.layout * layout
+        loss = contrast + reading
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -130,7 +116,6 @@ def main() -> None:
                 "step": step,
                 "contrast": contrast.item(),
                 "reading": reading.item(),
-                "layout": layout.item(),
                 "seconds": round(time.monotonic() - started),
             }
             history.append(row)

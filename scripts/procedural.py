@@ -7,7 +7,7 @@ regression target. No photograph, data set or pretrained network is involved, so
 licence but pfedge's own.
 
     latent = sample_latent(256, torch.Generator().manual_seed(0))
-    pictures, layouts = render(latent, gen)      # float32 [256, 3, 28, 28] and [256, 98]
+    first, second = render(latent, gen), render(latent, gen)      # uint8-like float [256, 3, 28, 28] in [0, 1]
 """
 
 from __future__ import annotations
@@ -150,13 +150,8 @@ def sample_latent(count: int, gen: torch.Generator) -> Latent:
     )
 
 
-def render(latent: Latent, gen: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Render every latent once under a fresh nuisance.
-
-    Returns:
-        The pictures, float32 [N, 3, 28, 28] in [0, 1], and their layouts, float32 [N, 98] in [0, 1]: what
-        share of each of 7 x 7 cells the body or the strokes cover, and what share the inner discs.
-    """
+def render(latent: Latent, gen: torch.Generator) -> Tensor:
+    """Render every latent once under a fresh nuisance: float32 [N, 3, 28, 28] in [0, 1]."""
     count = len(latent)
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -177,16 +172,13 @@ def render(latent: Latent, gen: torch.Generator) -> tuple[Tensor, Tensor]:
     inner_colour = latent.inner[..., None, None] + _tint(_texture_field(latent.inner_texture, gen), gen)
     picture = picture + (body_colour - picture) * outline[:, None]
     picture = picture + (inner_colour - picture) * inside[:, None]
-    written = _stroke_mask(latent, x, y) * strokes
-    picture = _over(picture, latent.body, written)
+    picture = _over(picture, latent.body, _stroke_mask(latent, x, y) * strokes)
 
     light = uniform(1, 1, 1, low=0.8, high=1.2) * (1 + 0.1 * torch.randn(count, 3, 1, 1, generator=gen))
     picture = (picture - 0.5) * light + 0.5 + uniform(1, 1, 1, low=-0.08, high=0.08)
     picture = _blur(picture, gen)
     noise = uniform(1, 1, 1).square() * 0.08
-    picture = (picture + noise * torch.randn(picture.shape, generator=gen)).clamp(0, 1)
-    layout = F.avg_pool2d(torch.stack([outline + written, inside], dim=1), SIDE // 7).flatten(1)
-    return picture, layout
+    return (picture + noise * torch.randn(picture.shape, generator=gen)).clamp(0, 1)
 
 
 def _pose(latent: Latent, gen: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -83,14 +83,14 @@ def tiny_run(tmp_path_factory, tiny_vit, coloured_npz):
 
     folder = tmp_path_factory.mktemp("run") / "run"
     config = TrainConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=4, lr=5e-3, batch_size=16)
-    return train(config, Settings(out=folder, save_dir=folder), Console(quiet=True))
+    return train(config, Settings(out=folder, save_dir=folder), Console(quiet=True))[0]
 
 
 @pytest.fixture
 def cli(tmp_path):
     """Run `pfedge` as a user does: a process of its own, in an empty folder."""
 
-    def run(*arguments, check=True, env=None, stdin=None):
+    def run(*arguments, check=True, env=None, stdin=None, preexec_fn=None):
         outcome = subprocess.run(
             [sys.executable, "-m", "pfedge", *map(str, arguments)],
             cwd=tmp_path,
@@ -99,6 +99,7 @@ def cli(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=preexec_fn,
         )
         if check and outcome.returncode:
             pytest.fail(f"pfedge {arguments} exited {outcome.returncode}: {outcome.stderr}")

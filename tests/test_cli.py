@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -138,6 +139,38 @@ def test_forgetting_twice_and_the_last_row(cli, bundle_path):
     last = cli("forget", "--class", "9", "--yes", check=False)
     assert "at least one row" in one_line(last)
     assert (twice.returncode, last.returncode) == (1, 1)
+
+
+def limit_file_size(size):
+    """A real write error without a small disk: no file of the process may grow beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_bank_that_cannot_be_written_is_one_clear_line_and_loses_nothing(cli, bundle_path):
+    before = (bundle_path / "bank.safetensors").read_bytes()
+    outcome = cli("forget", "--class", "3", "--yes", check=False, preexec_fn=limit_file_size(2000))
+    assert "File too large; what was there is unchanged" in one_line(outcome)
+    assert outcome.returncode == 1
+    assert (bundle_path / "bank.safetensors").read_bytes() == before
+    assert "10 of 10 rows" in cli("inspect").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [20_000, 75_000])
+def test_a_bundle_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(cli, tiny_run, tmp_path, size):
+    outcome = cli("export", tiny_run.folder, "--out", "bundle", check=False, preexec_fn=limit_file_size(size))
+    assert "bundle: " in outcome.stderr.splitlines()[-1]
+    assert "Traceback" not in outcome.stderr
+    assert outcome.returncode == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == []
+
+
+def test_a_dicom_file_is_predicted(cli, bundle_path, tmp_path):
+    from test_preprocess import make_dicom
+
+    path = make_dicom(tmp_path / "slice.dcm", np.arange(400).reshape(20, 20))
+    assert json.loads(cli("predict", path, "--json").stdout)["source"] == str(path)
 
 
 def test_a_damaged_bundle_is_one_clear_line(cli, bundle_path, image):

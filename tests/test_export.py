@@ -35,6 +35,20 @@ def test_the_bundle_predicts_what_the_trained_model_predicts(exported, tiny_run,
     assert np.abs(logits - expected).max() < 1e-4
 
 
+def test_no_prompt_at_all_is_legal(exported, tiny_run, coloured_npz):
+    import onnxruntime
+
+    bundle, _ = exported
+    bank = bundle.bank()
+    images = load_dataset(str(coloured_npz), image_size=14).test.batch(np.arange(5), bundle.manifest.preprocess)
+    session = onnxruntime.InferenceSession(bundle.graph_path, providers=["CPUExecutionProvider"])
+    none = np.zeros((0, 1, 32), np.float32)
+    feed = {"images": images, "prompts": none, "head_weight": bank.head_weight, "head_bias": bank.head_bias}
+    with torch.no_grad():
+        expected = tiny_run.load_model()(torch.from_numpy(images), None).numpy()
+    assert np.abs(session.run(["logits"], feed)[0] - expected).max() < 1e-4
+
+
 def test_after_forgetting_the_bundle_equals_torch_on_the_smaller_bank(tiny_run, coloured_npz, tmp_path):
     bundle, _ = export_run(tiny_run, ExportSettings(out=tmp_path / "bundle"))
     images = load_dataset(str(coloured_npz), image_size=14).test.batch(np.arange(20), bundle.manifest.preprocess)

@@ -80,12 +80,12 @@ def test_no_frozen_weight_and_no_optimizer_state_is_in_the_model_file(tiny_run):
 
 
 def test_the_same_seed_gives_the_same_model(tmp_path, config):
-    first, second = (train(config, settings(tmp_path / name), QUIET) for name in ("a", "b"))
+    first, second = (train(config, settings(tmp_path / name), QUIET)[0] for name in ("a", "b"))
     assert first.model_file.read_bytes() == second.model_file.read_bytes()
 
 
 def test_an_interrupted_run_resumes_to_the_very_same_model(tmp_path, config, monkeypatch):
-    whole = train(config, settings(tmp_path / "whole"), QUIET)
+    whole, _ = train(config, settings(tmp_path / "whole"), QUIET)
     steps = []
 
     def interrupt_in_second_epoch(*arguments):
@@ -100,7 +100,7 @@ def test_an_interrupted_run_resumes_to_the_very_same_model(tmp_path, config, mon
     assert len(steps) == 9
     with pytest.raises(RunError, match="training is not finished"):
         Run.open(tmp_path / "cut")
-    resumed = train(config, settings(tmp_path / "cut", resume=True), QUIET)
+    resumed, _ = train(config, settings(tmp_path / "cut", resume=True), QUIET)
     assert len(steps) == 12
     for name, tensor in load_file(whole.model_file).items():
         assert torch.equal(tensor, load_file(resumed.model_file)[name]), name
@@ -142,14 +142,14 @@ def test_excluded_classes_leave_no_trace(tmp_path, config):
     """Their images are never seen: the model equals one trained on a file that never had them."""
     from dataclasses import replace
 
-    run = train(replace(config, exclude=("1",)), settings(tmp_path / "a"), QUIET)
+    run, _ = train(replace(config, exclude=("1",)), settings(tmp_path / "a"), QUIET)
     assert run.config["class_ids"] == [0, 3]
     with np.load(config.dataset) as archive:
         arrays = {name: archive[name] for name in archive.files}
     keep = arrays["train_labels"].ravel() != 1
     arrays["train_images"], arrays["train_labels"] = arrays["train_images"][keep], arrays["train_labels"][keep]
     np.savez(tmp_path / "without.npz", **arrays)
-    never = train(replace(config, dataset=str(tmp_path / "without.npz")), settings(tmp_path / "b"), QUIET)
+    never, _ = train(replace(config, dataset=str(tmp_path / "without.npz")), settings(tmp_path / "b"), QUIET)
     for name, tensor in load_file(never.model_file).items():
         assert torch.equal(tensor, load_file(run.model_file)[name]), name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,7 @@ def train(
     eval_split: Annotated[str, typer.Option(help="Split of such looks: val or test.")] = "val",
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     data_type: Annotated[str, typer.Option(help="image; audio is not in this version.")] = "image",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run folder and its metrics as JSON.")] = False,
 ) -> None:
     r"""Train a prompt-bank model: a frozen backbone and one removable row per class.
 
@@ -113,5 +115,9 @@ def train(
         eval_limit=eval_limit,
         eval_split=eval_split,
     )
-    run = trainer.train(config, settings, Console(stderr=True))
-    typer.echo(f"run folder: {run.folder}")
+    run, metrics = trainer.train(config, settings, Console(stderr=True))
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.folder), **metrics}))
+    else:
+        typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
+        typer.echo(f"run folder: {run.folder}")
