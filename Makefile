@@ -35,7 +35,8 @@ transformers4: $(VENV)/transformers4
 
 $(VENV)/transformers4: $(STAMP)
 	rm -rf $@
-	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'transformers==4.57.*' 'huggingface-hub==0.36.*' 'tokenizers==0.22.*'
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'transformers==4.57.*' 'huggingface-hub==0.36.*' \
+	    'tokenizers==0.22.*' requests urllib3 idna certifi charset-normalizer
 	touch $@
 
 bench: setup
