@@ -15,7 +15,7 @@ from pfedge.data import Split, load_dataset
 from pfedge.export import ExportSettings, export_run
 from pfedge.train import Settings, TrainConfig, train
 from pfedge_runtime.classifier import Classifier, Prediction
-from pfedge_runtime.forget import forget
+from pfedge_runtime.forgetting import forget
 from pfedge_runtime.storage import require_vacant
 
 

@@ -13,8 +13,6 @@ ends where an uninterrupted one ends.
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -35,12 +33,13 @@ from pfedge.data import Dataset, Split, load_dataset
 from pfedge.device import choose_autocast, choose_device
 from pfedge.errors import DataError
 from pfedge.evaluate import RowLabels, accuracy_by_mode, confusion_matrix, full_bank_logits
+from pfedge.interrupt import StopRequest, TrainingInterruptedError
 from pfedge.model import PromptBankModel
 from pfedge.progress import bars
 from pfedge.prompting import choose_rows
 from pfedge.run import Run, TrainState
 from pfedge.version import versions
-from pfedge_runtime.errors import PfedgeError, UsageError
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.preprocess import ImagePreprocess
 
 GUARANTEE = "shared"
@@ -164,7 +163,7 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
                     model, look, labels, seed=config.seed, autocast=autocast, progress=progress
                 )
                 run.write_accuracies(settings.save_dir, state.history)
-            console.print(_line(record), highlight=False)
+            console.print(_line(record), highlight=False, soft_wrap=True)
             state = TrainState(epoch + 1, 0, state.history)
             run.save_state(model, optimizer, state)
             progress.advance(epochs)
@@ -298,14 +297,17 @@ def _announce(
         f"{dataset.name}: {len(dataset.train)} training images, {len(model.class_ids)} rows, "
         f"backbone {model.backbone.name} at {model.backbone.preprocess.height} px, {device} {precision}",
         highlight=False,
+        soft_wrap=True,
     )
     for class_id, name in enumerate(dataset.classes):
         if class_id in excluded:
-            console.print(f"class {class_id} ({name}) is excluded: it gets no row", highlight=False)
+            console.print(f"class {class_id} ({name}) is excluded: it gets no row", highlight=False, soft_wrap=True)
         elif class_id not in model.class_ids:
-            console.print(f"class {class_id} ({name}) has no training image: it gets no row", highlight=False)
+            console.print(
+                f"class {class_id} ({name}) has no training image: it gets no row", highlight=False, soft_wrap=True
+            )
     if (state.epoch, state.step) != (1, 0):
-        console.print(f"resuming in epoch {state.epoch} after step {state.step}", highlight=False)
+        console.print(f"resuming in epoch {state.epoch} after step {state.step}", highlight=False, soft_wrap=True)
 
 
 def _prepare(
@@ -341,38 +343,3 @@ def _line(record: dict[str, Any]) -> str:
     parts = [f"epoch {record['epoch']:>3}", f"loss {record['loss']:.4f}", f"{record['seconds']:.0f} s"]
     parts += [f"{mode} {accuracy:.3f}" for mode, accuracy in record.get("accuracy", {}).items()]
     return "  ".join(parts)
-
-
-class TrainingInterruptedError(PfedgeError):
-    """Training was stopped on purpose; its state is saved."""
-
-    exit_code = 130
-
-    def __init__(self, folder: Path) -> None:
-        """Say how to go on."""
-        super().__init__(f"interrupted; the state is saved in {folder}: the same command with --resume goes on")
-
-
-class StopRequest:
-    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after the step; the second one stops at once."""
-
-    def __init__(self) -> None:
-        """Begin without a request."""
-        self.requested = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopRequest:  # noqa: PYI034 -- final in practice
-        """Install the handlers, where this is the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Put the former handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, _frame: object) -> None:
-        if self.requested:
-            raise KeyboardInterrupt(number)
-        self.requested = True

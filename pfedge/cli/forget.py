@@ -33,8 +33,8 @@ def forget(
     pfedge forget --class basophil --class 5 --bundle /opt/pfedge/blood --yes
     """
     from pfedge_runtime.bundle import Bundle
-    from pfedge_runtime.forget import forget as forget_rows
-    from pfedge_runtime.forget import plan_forget
+    from pfedge_runtime.forgetting import forget as forget_rows
+    from pfedge_runtime.forgetting import plan_forget
 
     plan = plan_forget(Bundle.open(bundle), classes)
     names = ", ".join(f"{entry.id} ({entry.name})" for entry in plan.classes)

@@ -1,20 +1,26 @@
 """Run a pfedge bundle and forget classes on the device, without PyTorch.
 
-from pathlib import Path
-from pfedge_runtime import Classifier, forget
+    from pathlib import Path
+    from pfedge_runtime import Classifier, forget
 
-classifier = Classifier.open("bundle")                       # digests checked
-print(next(classifier.predict_files([Path("cell.png")])))
-forget("bundle", ["3"])                                      # milliseconds, no data, no training
-print(next(classifier.predict_files([Path("cell.png")])))    # class 3 is no longer among the answers
+    classifier = Classifier.open("bundle")                       # digests checked
+    print(next(classifier.predict_files([Path("cell.png")])))
+    forget("bundle", ["3"])                                      # milliseconds, no data, no training
+    print(next(classifier.predict_files([Path("cell.png")])))    # class 3 is no longer among the answers
+
+Names are imported when first used, so that a command line that only shows its help does not wait for NumPy.
 """
 
-from pfedge_runtime.bank import PromptBank
-from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.classifier import Classifier, Prediction
-from pfedge_runtime.errors import PfedgeError
-from pfedge_runtime.forget import Forgetting, forget, plan_forget
-from pfedge_runtime.preprocess import ImagePreprocess, read_image
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pfedge_runtime.bank import PromptBank
+    from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.classifier import Classifier, Prediction
+    from pfedge_runtime.errors import PfedgeError
+    from pfedge_runtime.forgetting import Forgetting, forget, plan_forget
+    from pfedge_runtime.preprocess import ImagePreprocess, read_image
 
 __version__ = "0.1.0"
 
@@ -30,3 +36,23 @@ __all__ = [
     "plan_forget",
     "read_image",
 ]
+
+_HOMES = {
+    "Bundle": "bundle",
+    "Classifier": "classifier",
+    "Forgetting": "forgetting",
+    "ImagePreprocess": "preprocess",
+    "PfedgeError": "errors",
+    "Prediction": "classifier",
+    "PromptBank": "bank",
+    "forget": "forgetting",
+    "plan_forget": "forgetting",
+    "read_image": "preprocess",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- PEP 562
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
