@@ -28,7 +28,7 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     require_vacant(out)
     clock = [time.perf_counter()]
     console.rule("train")
-    config = TrainConfig(dataset="digits", model_name="builtin:micro", epochs=epochs)
+    config = TrainConfig(dataset="digits", model_name="builtin:micro", epochs=epochs, batch_size=16, lr=2e-3)
     run, _ = train(config, Settings(out=out / "run", save_dir=out / "run", eval_every=max(1, epochs // 3)), console)
     clock.append(time.perf_counter())
     console.rule("export")

@@ -54,7 +54,8 @@ def _tokens(
         index = np.arange(start, min(start + batch_size, len(split)))
         images = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
         with torch.no_grad(), autocast:
-            yield model.backbone.embed(images), split.labels[index]
+            tokens = model.backbone.embed(images)
+        yield tokens, split.labels[index]  # outside: a suspended generator must not hold the context open
 
 
 def full_bank_logits(

@@ -30,6 +30,7 @@ class ExportSettings:
         dataset: where those images come from; None is the run's own data set.
         data_root: where MedMNIST files lie.
         download: fetch a missing MedMNIST file.
+        model_name: where the backbone is now; None is where it was in training.
     """
 
     out: Path
@@ -39,6 +40,7 @@ class ExportSettings:
     dataset: str | None = None
     data_root: Path | None = None
     download: bool = True
+    model_name: str | None = None
 
 
 def export_run(
@@ -51,7 +53,7 @@ def export_run(
     """
     require_vacant(settings.out)
     on_progress("loading the model")
-    model = run.load_model()
+    model = run.load_model(settings.model_name)
     preprocess = model.backbone.preprocess
     train = run.config["train"]
     dataset = load_dataset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ class TrainingInterruptedError(PfedgeError):
 class StopRequest:
     """Turns the first Ctrl-C (or SIGTERM) into a request to stop after the step; the second one stops at once."""
 
-    def __init__(self) -> None:
-        """Begin without a request."""
+    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
+        """Begin without a request; `on_request` is called when there is one, to tell the user."""
         self.requested = False
+        self._on_request = on_request
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:  # noqa: PYI034 -- final in practice
@@ -43,3 +45,4 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt(number)
         self.requested = True
+        self._on_request()

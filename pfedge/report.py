@@ -26,6 +26,7 @@ class EvalSettings:
     """What is evaluated, on what; see `pfedge eval --help`."""
 
     dataset: str | None = None
+    model_name: str | None = None
     data_root: Path | None = None
     save_dir: Path | None = None
     limit: int = 0
@@ -92,7 +93,7 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     device = choose_device(settings.device, settings.gpu_id)
     autocast = choose_autocast(settings.precision, device)
     run = Run.open(path)
-    model = run.load_model().to(device)
+    model = run.load_model(settings.model_name).to(device)
     train = run.config["train"]
     dataset = load_dataset(
         settings.dataset or train["dataset"],
@@ -119,13 +120,14 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
         )
     folder = settings.save_dir or run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    evaluation = Evaluation(run.name, dataset.classes, len(test), modes, tuple(results))
-    written = [folder / f"{run.name}_evaluation.json"]
+    name = f"{dataset.name}_seed_{train['seed']}"
+    evaluation = Evaluation(name, dataset.classes, len(test), modes, tuple(results))
+    written = [folder / f"{name}_evaluation.json"]
     write_atomic(written[0], _pretty(evaluation.to_json()))
     if results:
-        written.append(folder / f"{run.name}_inference_accuracies.json")
+        written.append(folder / f"{name}_inference_accuracies.json")
         write_atomic(written[-1], _pretty({str(result.k): result.reference_layout() for result in results}))
-        written.append(folder / f"{run.name}_forgetting.png")
+        written.append(folder / f"{name}_forgetting.png")
         plots.forgetting(written[-1], results)
     return Evaluation(**{**vars(evaluation), "written": tuple(written)})
 

@@ -86,7 +86,7 @@ class Run:
             raise RunError(message)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            for old in (run.model_file, state):
+            for old in (run.model_file, state, folder / METRICS, *folder.glob(f"{run.name}_*"), *folder.glob("*.png")):
                 old.unlink(missing_ok=True)
         write_atomic(folder / CONFIG, _pretty(config))
         return run
@@ -109,17 +109,25 @@ class Run:
             raise RunError(message)
         return cls(path.parent, _read(path)[0], path)
 
-    def load_model(self) -> PromptBankModel:
+    def load_model(self, model_name: str | None = None) -> PromptBankModel:
         """Load the backbone, check that it is the one trained on, and put the rows and LoRA in.
+
+        Args:
+            model_name: where the backbone is now, if not where it was in training.
 
         Raises:
             BackboneError: it cannot be loaded, or its weights are not those of training.
             RunError: the model file is damaged.
         """
         train = self.config["train"]
-        backbone = load_backbone(train["model_name"], image_size=train["image_size"])
+        name = model_name or train["model_name"]
+        try:
+            backbone = load_backbone(name, image_size=train["image_size"])
+        except BackboneError as error:
+            message = f"{error} (a run needs the backbone it was trained on: say where it is with --model-name)"
+            raise BackboneError(message) from error
         if backbone.digest != self.config["backbone_digest"]:
-            message = f"the weights of {train['model_name']} are not those that {self.folder} was trained on"
+            message = f"the weights of {name} are not those that {self.folder} was trained on"
             raise BackboneError(message)
         model = PromptBankModel(
             backbone, class_ids=self.config["class_ids"], tokens_per_class=train["tokens_per_class"]

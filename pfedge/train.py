@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ from pfedge_runtime.preprocess import ImagePreprocess
 
 GUARANTEE = "shared"
 ACCEPTANCE = 0.98
+CALIBRATION_LIMIT = 5000
 SAVE_SECONDS = 300.0
 
 
@@ -124,6 +125,9 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
         PfedgeError: the data set, backbone, device or run folder cannot be used.
         TrainingInterruptedError: Ctrl-C; the state is saved, and `resume` continues from it.
     """
+    if settings.eval_split not in {"val", "test"}:
+        message = f"unknown evaluation split {settings.eval_split!r}: choose val or test"
+        raise UsageError(message)
     device = choose_device(settings.device, settings.gpu_id)
     autocast = choose_autocast(settings.precision, device)
     torch.manual_seed(config.seed)
@@ -137,26 +141,30 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
         download=settings.download,
     )
     excluded = [dataset.class_id(text) for text in config.exclude]
-    kept = [class_id for class_id in dataset.present() if class_id not in excluded]
+    dataset = replace(dataset, train=dataset.train.where(~np.isin(dataset.train.labels, excluded)))
+    dataset = replace(dataset, train=dataset.train.sample(config.train_limit, config.seed))
+    kept = dataset.present()
     if not kept:
         message = f"no class is left to train on in {dataset.name}"
         raise DataError(message)
     model = PromptBankModel(backbone, class_ids=kept, tokens_per_class=config.tokens_per_class).to(device)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.lr)
-    run = Run.create(
-        settings.out, _describe(config, model, dataset), resume=settings.resume, overwrite=settings.overwrite
-    )
-    state = run.load_state(model, optimizer) if settings.resume else TrainState(1, 0, [])
-    _announce(console, dataset, model, excluded, state, device, autocast)
-
     labels = RowLabels(kept)
-    with bars(console) as progress, StopRequest() as stop:
-        train_split, look, val, test = _prepare(dataset, labels, config, settings, backbone.preprocess, progress)
+    with bars(console) as progress, StopRequest(lambda: console.print("stopping after this step ...")) as stop:
+        train_split, val, test = _prepare(dataset, labels, config.seed, backbone.preprocess, progress)
+        look = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
+        run = Run.create(
+            settings.out, _describe(config, model, dataset), resume=settings.resume, overwrite=settings.overwrite
+        )
+        state = run.load_state(model, optimizer) if settings.resume else TrainState(1, 0, [])
+        _announce(console, dataset, model, excluded, state, device, autocast)
         training = _Training(run, model, optimizer, train_split, labels, config, autocast, progress, stop)
         epochs = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
         while state.epoch <= config.epochs:
             state = _epoch(training, state)
+            run.save_state(model, optimizer, state)
             epoch, record = state.epoch, state.history[-1]
+            _calibrate(model, val, labels, autocast)
             run.save_checkpoint(model, settings.save_dir, epoch, keep=settings.keep)
             if epoch % settings.eval_every == 0 or epoch == config.epochs:
                 record["accuracy"] = accuracy_by_mode(
@@ -167,7 +175,6 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
             state = TrainState(epoch + 1, 0, state.history)
             run.save_state(model, optimizer, state)
             progress.advance(epochs)
-        _calibrate(model, val, labels, autocast)
         matrix = confusion_matrix(model, test, labels, classes=len(dataset.classes), autocast=autocast)
     metrics = {
         "history": state.history,
@@ -203,7 +210,7 @@ def _epoch(training: _Training, state: TrainState) -> TrainState:
     order = np.random.default_rng((config.seed, state.epoch)).permutation(len(split))
     batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
     fresh = {"epoch": state.epoch, "loss": 0.0, "seconds": 0.0}
-    *before, record = state.history if state.step else [*state.history, fresh]
+    *before, record = state.history if state.step else [*state.history, fresh]  # resumed, or begun
     name = f"epoch {state.epoch}/{config.epochs}"
     bar = training.progress.add_task(name, total=len(batches), completed=state.step)
     saved = time.monotonic()
@@ -311,28 +318,17 @@ def _announce(
 
 
 def _prepare(
-    dataset: Dataset,
-    labels: RowLabels,
-    config: TrainConfig,
-    settings: Settings,
-    preprocess: ImagePreprocess,
-    progress: Progress,
-) -> tuple[Split, Split, Split, Split]:
-    """Return the splits to train on, to look at every epoch, to calibrate on and to report, decoded once."""
-    if settings.eval_split not in {"val", "test"}:
-        message = f"unknown evaluation split {settings.eval_split!r}: choose val or test"
-        raise UsageError(message)
+    dataset: Dataset, labels: RowLabels, seed: int, preprocess: ImagePreprocess, progress: Progress
+) -> tuple[Split, Split, Split]:
+    """Return the splits to train on, to calibrate on and to report, with what they need decoded once."""
+    val = dataset.val.only(labels.class_ids).sample(CALIBRATION_LIMIT, seed)
     prepared = []
-    for name in ("train", "val", "test"):
-        split: Split = getattr(dataset, name).only(labels.class_ids)
-        if name == "train":
-            split = split.sample(config.train_limit, config.seed)
+    for name, split in (("train", dataset.train), ("val", val), ("test", dataset.test.only(labels.class_ids))):
         bar = progress.add_task(f"decoding {name}", total=len(split))
         prepared.append(split.prepared(preprocess, partial(_completed, progress, bar)))
         progress.remove_task(bar)
     train_split, val, test = prepared
-    look = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
-    return train_split, look, val, test
+    return train_split, val, test
 
 
 def _completed(progress: Progress, bar: TaskID, done: int) -> None:

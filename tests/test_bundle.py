@@ -7,7 +7,8 @@ import pytest
 
 from pfedge_runtime import Bundle
 from pfedge_runtime.bank import PromptBank
-from pfedge_runtime.errors import BankError, BundleError, PfedgeError
+from pfedge_runtime.errors import BankError, BundleError, PfedgeError, UnknownClassError
+from pfedge_runtime.manifest import find_class
 from pfedge_runtime.storage import canonical_json
 
 
@@ -77,12 +78,23 @@ def test_another_schema_version_is_named(bundle_path):
         ({"opset": None}, "opset"),
         ({"guarantee": "magic"}, "unknown guarantee"),
         ({"preprocess": {"kind": "smell"}}, "unknown preprocessing"),
+        ({"files": ["graph.onnx"]}, "misstates a field"),
+        ({"classes": [{"id": 1, "name": "a", "row": None}]}, "numbered 0, 1, 2"),
         ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1}}}, "missing"),
     ],
 )
 def test_a_manifest_that_misstates_things_is_refused(bundle_path, change, words):
     rewrite_manifest(bundle_path, **change)
     with pytest.raises(BundleError, match=words):
+        Bundle.open(bundle_path)
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"schema":"pfedge-bundle/1","opset":1e400}', b'{"schema":"pfedge-bundle/1","x":NaN}', b"[1]"]
+)
+def test_json_that_no_manifest_can_be_is_refused(bundle_path, text):
+    (bundle_path / "manifest.json").write_bytes(text)
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
         Bundle.open(bundle_path)
 
 
@@ -128,8 +140,27 @@ def test_a_row_under_another_class_is_refused(bundle_path):
         Bundle.open(bundle_path)
 
 
+def test_a_name_that_is_another_classs_id_is_not_guessed():
+    """Folders called 1, 3 and 7 have the ids 0, 1 and 2: forgetting "1" must not pick one of two."""
+    names = ["1", "3", "7"]
+    assert find_class(names, "0") == 0
+    assert find_class(names, "7") == 2
+    with pytest.raises(UnknownClassError, match=r"class '1' is ambiguous, it is the id or name of \[0, 1\]"):
+        find_class(names, "1")
+    with pytest.raises(UnknownClassError, match="ambiguous"):
+        find_class(["cell", "cell"], "cell")
+
+
+def test_class_names_are_looked_up_by_id_alone(bundle_path):
+    from dataclasses import replace
+
+    manifest = Bundle.open(bundle_path).manifest
+    classes = tuple(replace(entry, name=str(9 - entry.id)) for entry in manifest.classes)
+    assert [replace(manifest, classes=classes).class_name(i) for i in (0, 3)] == ["9", "6"]
+
+
 def test_classes_are_found_by_id_and_name(bundle_path):
     manifest = Bundle.open(bundle_path).manifest
     assert manifest.find_class("3").id == 3
-    with pytest.raises(PfedgeError, match=r"unknown class 'nosuch'; this model has: 0 0, 1 1"):
+    with pytest.raises(PfedgeError, match=r"unknown class 'nosuch'; known are: 0 0, 1 1"):
         manifest.find_class("nosuch")

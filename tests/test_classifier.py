@@ -38,6 +38,24 @@ def test_a_running_classifier_notices_a_forgotten_row(bundle_path, golden):
     assert after == fresh
 
 
+def test_a_forget_between_two_batches_is_noticed(bundle_path, golden):
+    classifier = Classifier.open(bundle_path, batch_size=4)
+    run, calls = classifier._engine.run, []
+
+    def forgetting_run(images, bank):
+        calls.append(len(bank))
+        logits = run(images, bank)
+        if len(calls) == 1:
+            forget(bundle_path, ["3"])
+        return logits
+
+    classifier._engine.run = forgetting_run
+    coverages = [prediction.coverage for prediction in classifier.predict(golden["images"])]
+    assert calls == [10, 9]
+    assert all(3 in coverage for coverage in coverages[:4])
+    assert all(3 not in coverage for coverage in coverages[4:])
+
+
 def test_abstains_below_a_rows_threshold(bundle_path, golden):
     classifier = Classifier.open(bundle_path)
     threshold = Bundle.open(bundle_path).bank().threshold
@@ -90,10 +108,10 @@ def test_an_unreadable_file_raises_or_is_reported(bundle_path, golden, tmp_path)
     Image.fromarray(golden["images"][0]).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"nothing")
     classifier = Classifier.open(bundle_path)
-    paths = [tmp_path / "bad.png", tmp_path / "good.png"]
+    paths = [tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "missing.png"]
     with pytest.raises(InputError, match=r"bad\.png"):
         list(classifier.predict_files(paths))
     errors = []
     predictions = list(classifier.predict_files(paths, on_error=errors.append))
     assert [prediction.source for prediction in predictions] == [str(tmp_path / "good.png")]
-    assert len(errors) == 1
+    assert [str(error).split()[0] for error in errors] == [str(tmp_path / "bad.png"), "no"]

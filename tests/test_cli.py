@@ -121,6 +121,16 @@ def test_forget_asks_on_a_terminal(bundle_path, answer, rows, code):
         (["train", "--data-type", "audio"], "only image is", 2),
         (["train", "--guarantee", "exact"], "only shared can", 2),
         (["eval"], "give one run folder", 2),
+        (
+            ["train", "--dataset", "digits", "--model-name", "builtin:micro", "--eval-split", "tset"],
+            "choose val or test",
+            2,
+        ),
+        (
+            ["train", "--dataset", "digits", "--model-name", "builtin:micro", "--out", "/dev/null/x"],
+            "Not a directory",
+            1,
+        ),
         (["export", "nowhere"], "no run at nowhere", 1),
         (["export", "nowhere", "--to", "tflite"], "unknown target 'tflite'", 2),
     ],

@@ -73,6 +73,10 @@ def test_grey_npz_becomes_rgb(tmp_path):
         ({"train_images": np.zeros((5, 9, 9, 3), np.uint8)}, "5, 9, 9, 3.* and 6 labels"),
         ({"test_labels": np.zeros((6, 14), np.uint8)}, "multi-label"),
         ({"test_labels": np.full((6, 1), -1)}, r"labels -1\.\.-1"),
+        ({"train_labels": np.array(["a"] * 6)}, "one integer label an image"),
+        ({"train_labels": np.full(6, np.nan)}, "one integer label an image, got float64"),
+        ({"train_labels": np.array(3)}, "one integer label an image"),
+        ({"train_labels": np.zeros((6, 0), np.uint8)}, "one integer label an image"),
     ],
 )
 def test_npz_of_another_layout_is_refused(tmp_path, change, words):
@@ -158,9 +162,11 @@ def test_stratified_parts_are_a_partition():
 def test_train_split_and_classes_by_name(tmp_path):
     np.savez(tmp_path / "cells.npz", **arrays(), classes=np.array(["a", "b", "c"]))
     dataset = load_dataset(str(tmp_path / "cells.npz"), image_size=9, train_split="val")
-    assert np.array_equal(dataset.train.image(0), dataset.val.image(0))
+    ordinary = load_dataset(str(tmp_path / "cells.npz"), image_size=9)
+    assert np.array_equal(dataset.train.image(0), ordinary.val.image(0))
+    assert np.array_equal(dataset.val.image(0), ordinary.train.image(0))  # never calibrate on what was trained on
     assert dataset.class_id("b") == dataset.class_id("1") == 1
-    with pytest.raises(UnknownClassError, match="unknown class 'z'; cells has: 0 a, 1 b, 2 c"):
+    with pytest.raises(UnknownClassError, match="unknown class 'z'; known are: 0 a, 1 b, 2 c"):
         dataset.class_id("z")
     with pytest.raises(DataError, match="choose train or val"):
         load_dataset("digits", image_size=28, train_split="test")
@@ -186,11 +192,20 @@ def test_medmnist_files_are_found_by_size(tmp_path):
         load_dataset("bloodmnist", image_size=28, size=32, **options)
 
 
-def test_a_missing_data_root_is_named(tmp_path):
+@pytest.mark.parametrize("download", [True, False])
+def test_a_missing_data_root_is_named_and_not_made(tmp_path, download):
     with pytest.raises(
         DataError, match=r"no data root .*nowhere: give the folder that holds bloodmnist\.npz with --data-root"
     ):
-        load_dataset("bloodmnist", image_size=28, data_root=tmp_path / "nowhere", download=False)
+        load_dataset("bloodmnist", image_size=28, data_root=tmp_path / "nowhere", download=download)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_called_like_a_known_set_is_that_only_by_path(tmp_path, monkeypatch):
+    write_folder(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_dataset("digits", image_size=14).classes) == 10
+    assert load_dataset("./digits", image_size=14).classes == ("cat", "dog")
 
 
 def test_a_failed_download_is_one_clear_line(tmp_path, monkeypatch):

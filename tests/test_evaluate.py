@@ -62,6 +62,24 @@ def test_accuracy_of_label_free_modes_equals_a_plain_count(parts):
     }
 
 
+def test_no_autocast_is_left_on(parts):
+    model, test, labels = parts
+    bf16 = choose_autocast("bf16", torch.device("cpu"))
+    accuracy_by_mode(model, test.sample(4), labels, seed=0, autocast=bf16)
+    assert not torch.is_autocast_enabled("cpu")
+    evaluate_forgetting(model, test.sample(4), labels, autocast=bf16)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_docstring_examples():
+    import doctest
+
+    from pfedge import evaluate
+    from pfedge_runtime import manifest
+
+    assert doctest.testmod(evaluate).failed == doctest.testmod(manifest).failed == 0
+
+
 def test_the_confusion_matrix_counts_each_image_once(parts):
     model, test, labels = parts
     matrix = confusion_matrix(model, test, labels, classes=4, autocast=FP32)

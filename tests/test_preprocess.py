@@ -154,6 +154,28 @@ def test_a_dicom_without_window_is_stretched_and_monochrome1_inverted(tmp_path):
     assert read_image(inverted)[0, :, 0].tolist() == [255, 0]
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_a_colour_dicom_keeps_its_colours(tmp_path, photometric):
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+    colour = np.full((4, 4, 3), (200, 40, 60), np.uint8)
+    stored = np.asarray(Image.fromarray(colour).convert("YCbCr")) if photometric == "YBR_FULL" else colour
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows = dataset.Columns = 4
+    dataset.SamplesPerPixel, dataset.PlanarConfiguration, dataset.PhotometricInterpretation = 3, 0, photometric
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.PixelData = stored.tobytes()
+    dataset.save_as(tmp_path / "colour.dcm", enforce_file_format=True)
+    assert np.abs(read_image(tmp_path / "colour.dcm").astype(int) - colour).max() <= 2
+
+
 def test_bad_dicom_files_are_named(tmp_path):
     frames = make_dicom(tmp_path / "frames.dcm", np.zeros((2, 3, 3)))
     with pytest.raises(InputError, match="has 2 frames"):

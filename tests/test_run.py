@@ -18,12 +18,12 @@ def run_path(tiny_run, tmp_path):
     return Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
 
 
-def test_a_run_and_its_last_checkpoint_hold_the_same_rows(run_path):
-    """But for the thresholds, which are calibrated after the last epoch."""
+def test_a_run_and_its_last_checkpoint_hold_the_same_thresholds_included(run_path):
     run, checkpoint = Run.open(run_path), Run.open(run_path / "coloured_seed_42_4.safetensors")
     assert run.config == checkpoint.config
     first, second = run.load_model().trained_state(), checkpoint.load_model().trained_state()
-    assert all(torch.equal(first[name], second[name]) for name in first if not name.endswith("threshold"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.isfinite(value) for name, value in first.items() if name.endswith("threshold"))
 
 
 def test_a_loaded_model_is_ready_to_evaluate(run_path):
@@ -62,11 +62,12 @@ def test_another_backbone_than_that_of_training_is_refused(run_path, tmp_path, t
         run.load_model()
 
 
-def test_a_backbone_that_has_moved_is_named(run_path):
+def test_a_backbone_that_has_moved_is_named_and_can_be_given(run_path, tiny_vit):
     run = Run.open(run_path)
     run.config["train"]["model_name"] = "/no/longer/there"
-    with pytest.raises(BackboneError, match="no backbone folder at /no/longer/there"):
+    with pytest.raises(BackboneError, match=r"no backbone folder at /no/longer/there.*--model-name"):
         run.load_model()
+    assert run.load_model(str(tiny_vit)).class_ids == (0, 1, 3)
 
 
 def test_config_for_people_equals_config_for_machines(run_path):

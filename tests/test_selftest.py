@@ -39,6 +39,16 @@ def test_an_engine_that_computes_something_else_fails(parts):
     assert not run_selftest(bundle, Off()).passed
 
 
+def test_an_engine_that_gives_nan_fails(parts):
+    bundle, engine = parts
+
+    class Broken:
+        def run(self, images, bank):
+            return engine.run(images, bank) * np.float32(np.nan)
+
+    assert not run_selftest(bundle, Broken()).passed
+
+
 def test_a_damaged_file_is_named(parts):
     bundle, engine = parts
     (bundle.path / "selftest.npz").write_bytes(b"PK")

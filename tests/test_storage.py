@@ -43,6 +43,23 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_replaced_file_is_not_called_unchanged(tmp_path, monkeypatch):
+    path = tmp_path / "bank"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(storage, "sync_folder", full_disk)
+    with pytest.raises(StorageError, match="was replaced, but the disk did not confirm it"):
+        storage.write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_link_is_refused(tmp_path, link):
+    (tmp_path / "real").write_bytes(b"rows")
+    getattr(tmp_path / "bank", link)(tmp_path / "real")
+    with pytest.raises(StorageError, match="is a link, and rows would survive"):
+        storage.require_sole_copy(tmp_path / "bank")
+
+
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
     path = tmp_path / "bank"
     path.write_bytes(b"kept")

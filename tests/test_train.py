@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,8 +117,6 @@ def test_resume_refuses_another_configuration(tmp_path, config):
     run = Run.create(tmp_path / "run", trainer._describe(config, *parts(config)), resume=False, overwrite=False)
     model = parts(config)[0]
     run.save_state(model, torch.optim.Adam(model.parameters()), trainer.TrainState(1, 0, []))
-    from dataclasses import replace
-
     with pytest.raises(RunError, match="begun with another lr"):
         train(replace(config, lr=0.5), settings(tmp_path / "run", resume=True), QUIET)
 
@@ -135,13 +134,29 @@ def test_nothing_is_overwritten_unless_asked(tmp_path, config, tiny_run):
         train(config, settings(tiny_run.folder, resume=True), QUIET)
     assert tiny_run.model_file.read_bytes() == before
     train(config, settings(tmp_path / "run"), QUIET)
-    train(config, settings(tmp_path / "run", overwrite=True), QUIET)
+    train(replace(config, epochs=1), settings(tmp_path / "run", overwrite=True), QUIET)
+    assert [path.name for path in (tmp_path / "run").glob("*_seed_7_*.safetensors")] == [
+        "coloured_seed_7_1.safetensors"
+    ]
+
+
+def test_bad_input_does_not_cost_the_run_that_overwrite_would_replace(tmp_path, config):
+    run, _ = train(replace(config, epochs=1), settings(tmp_path / "run"), QUIET)
+    before = run.model_file.read_bytes()
+    with pytest.raises(UsageError):
+        train(config, settings(tmp_path / "run", overwrite=True, eval_split="tset"), QUIET)
+    with pytest.raises(DataError):
+        train(replace(config, dataset="nosuch"), settings(tmp_path / "run", overwrite=True), QUIET)
+    assert run.model_file.read_bytes() == before
+
+
+def test_a_class_that_the_limit_leaves_without_images_gets_no_row(tmp_path, config):
+    run, _ = train(replace(config, train_limit=1, epochs=1), settings(tmp_path / "run"), QUIET)
+    assert len(run.config["class_ids"]) == 1
 
 
 def test_excluded_classes_leave_no_trace(tmp_path, config):
     """Their images are never seen: the model equals one trained on a file that never had them."""
-    from dataclasses import replace
-
     run, _ = train(replace(config, exclude=("1",)), settings(tmp_path / "a"), QUIET)
     assert run.config["class_ids"] == [0, 3]
     with np.load(config.dataset) as archive:
@@ -155,8 +170,6 @@ def test_excluded_classes_leave_no_trace(tmp_path, config):
 
 
 def test_bad_choices_are_refused(tmp_path, config):
-    from dataclasses import replace
-
     with pytest.raises(UnknownClassError):
         train(replace(config, exclude=("nosuch",)), settings(tmp_path / "a"), QUIET)
     with pytest.raises(DataError, match="no class is left"):

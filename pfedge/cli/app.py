@@ -63,3 +63,6 @@ def main() -> None:
     except PfedgeError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # no permission, a file where a folder should be, a disk that is full
+        typer.echo(f"error: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        sys.exit(1)

@@ -13,7 +13,7 @@ from pfedge.cli.extras import needs
 def demo(
     *,
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes, new or empty.")] = Path("demo"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 24,
     forget: Annotated[str, typer.Option(help="The digit to forget.")] = "3",
 ) -> None:
     """Show the whole path in minutes: train on real handwritten digits, export, forget a class, predict.

@@ -20,6 +20,9 @@ def evaluate(
     *,
     ckpt: Annotated[Path | None, typer.Option(help="The same, in the reference's spelling.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set to test on.", show_default="the run's")] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
     ] = None,
@@ -57,6 +60,7 @@ def evaluate(
         from pfedge import report
     settings = report.EvalSettings(
         dataset=dataset,
+        model_name=model_name,
         data_root=data_root,
         save_dir=save_dir,
         limit=limit,

@@ -21,6 +21,9 @@ def export(
     parity_images: Annotated[int, typer.Option(min=0, help="Test images to compare on; 0: all.")] = 100,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest logit difference allowed.")] = 1e-4,
     dataset: Annotated[str | None, typer.Option(help="Where test images come from.", show_default="the run's")] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
     ] = None,
@@ -44,6 +47,7 @@ def export(
         parity_images=parity_images,
         tolerance=tolerance,
         dataset=dataset,
+        model_name=model_name,
         data_root=data_root,
         download=download,
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
-from pfedge_runtime.errors import InputError
+from pfedge_runtime.errors import PfedgeError
 
 
 def predict(
@@ -27,7 +27,7 @@ def predict(
 ) -> None:
     """Predict the class of images, among the rows that the bundle still has.
 
-    A file that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
+    A path that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
     row's score is below what it accepts: no decision should be made.
     """
     from pfedge_runtime.classifier import Classifier
@@ -42,7 +42,7 @@ def predict(
     )
     unreadable = 0
 
-    def report(error: InputError) -> None:
+    def report(error: PfedgeError) -> None:
         nonlocal unreadable
         unreadable += 1
         typer.echo(f"error: {error}", err=True)

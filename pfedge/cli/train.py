@@ -83,7 +83,7 @@ def train(
         from rich.console import Console
 
         from pfedge import train as trainer
-    short = Path(dataset).expanduser().resolve().stem if Path(dataset).exists() else dataset
+    short = Path(dataset).expanduser().resolve().stem
     checkpoints = save_dir or out or Path("checkpoints")
     config = trainer.TrainConfig(
         dataset=dataset,

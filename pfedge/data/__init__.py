@@ -5,7 +5,7 @@
 
 A name is one of: a MedMNIST 2D set (`bloodmnist`), `digits` (scikit-learn's handwritten digits, no file
 needed), the path of an `.npz` in MedMNIST's array layout, or the path of an image folder
-`root/{train,val,test}/<class>/*`.
+`root/{train,val,test}/<class>/*`. A folder that is called like a known set is `./bloodmnist`.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def load_dataset(
     path = Path(name).expanduser()
     if name == "digits":
         dataset = load_digits()
+    elif name in MEDMNIST_SETS:
+        dataset = load_medmnist(name, root=data_root, size=size, image_size=image_size, download=download)
     elif path.suffix == ".npz":
         dataset = load_npz(path)
     elif path.is_dir():
         dataset = load_folder(path)
-    elif name in MEDMNIST_SETS:
-        dataset = load_medmnist(name, root=data_root, size=size, image_size=image_size, download=download)
     else:
         message = f"no data set {name!r}: not a folder, not an .npz, and not among digits, {', '.join(MEDMNIST_SETS)}"
         raise DataError(message)

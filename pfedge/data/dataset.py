@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge.errors import DataError
-from pfedge_runtime.errors import UnknownClassError
+from pfedge_runtime.manifest import find_class
 from pfedge_runtime.preprocess import ImagePreprocess, Pixels
 
 MEMORY_BYTES = 4 * 2**30
@@ -93,7 +93,7 @@ class Dataset:
     test: Split
 
     def train_on(self, split: str) -> Dataset:
-        """Return the data set whose training split is `split` (`train` or `val`).
+        """Return the data set whose training split is `split` (`train` or `val`); the two change places.
 
         Raises:
             DataError: there is no such split, or it is empty.
@@ -105,20 +105,15 @@ class Dataset:
         if len(chosen) == 0:
             message = f"split {split} of {self.name} is empty"
             raise DataError(message)
-        return replace(self, train=chosen)
+        return self if split == "train" else replace(self, train=self.val, val=self.train)
 
     def class_id(self, text: str) -> int:
         """Return the id of the class with this id or name.
 
         Raises:
-            UnknownClassError: there is none.
+            UnknownClassError: there is none, or the text is one class's id and another's name.
         """
-        for class_id, name in enumerate(self.classes):
-            if text in {str(class_id), name}:
-                return class_id
-        known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(self.classes))
-        message = f"unknown class {text!r}; {self.name} has: {known}"
-        raise UnknownClassError(message)
+        return find_class(self.classes, text)
 
     def present(self) -> tuple[int, ...]:
         """Return the class ids that have at least one training image."""
@@ -131,10 +126,8 @@ def from_arrays(images: NDArray[np.generic], labels: NDArray[np.generic], *, cla
     Raises:
         DataError: shapes, dtypes or label values are off; `source` names the file.
     """
-    flat = labels.reshape(len(labels), -1)
-    if flat.shape[1:] not in {(1,), (0,)} and len(flat):
-        message = f"{source} has {flat.shape[1]} labels an image: multi-label sets are not supported"
-        raise DataError(message)
+    require_labels(labels, source=source)
+    flat = labels.reshape(-1)
     grey = images.ndim == 3  # noqa: PLR2004 -- N, h, w
     colour = images.ndim == 4 and images.shape[3] == 3  # noqa: PLR2004 -- N, h, w, RGB
     if images.dtype != np.uint8 or not (grey or colour) or len(images) != len(flat):
@@ -143,7 +136,7 @@ def from_arrays(images: NDArray[np.generic], labels: NDArray[np.generic], *, cla
             f"got {images.dtype} {list(images.shape)} and {len(flat)} labels"
         )
         raise DataError(message)
-    ids = flat[:, 0].astype(np.int64) if len(flat) else np.zeros(0, dtype=np.int64)
+    ids = flat.astype(np.int64)
     if len(ids) and (ids.min() < 0 or ids.max() >= classes):
         message = f"{source} has labels {ids.min()}..{ids.max()}, expected 0..{classes - 1}"
         raise DataError(message)
@@ -153,6 +146,20 @@ def from_arrays(images: NDArray[np.generic], labels: NDArray[np.generic], *, cla
         return np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
 
     return Split(labels=ids, image=image)
+
+
+def require_labels(labels: NDArray[np.generic], *, source: str) -> None:
+    """Check that labels are integers, one an image: `[N]` or `[N, 1]`.
+
+    Raises:
+        DataError: they are not; `source` names the file.
+    """
+    if labels.ndim == 2 and labels.shape[1] > 1:  # noqa: PLR2004 -- N, labels of an image
+        message = f"{source} has {labels.shape[1]} labels an image: multi-label sets are not supported"
+        raise DataError(message)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim not in {1, 2} or labels.size != len(labels):
+        message = f"{source} must hold one integer label an image, got {labels.dtype} {list(labels.shape)}"
+        raise DataError(message)
 
 
 def stratified(labels: NDArray[np.int64], fractions: Sequence[float], seed: int = 0) -> list[NDArray[np.int64]]:

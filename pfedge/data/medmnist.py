@@ -58,18 +58,20 @@ def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size:
 
 
 def _fetch(medmnist: ModuleType, name: str, size: int, path: Path, *, download: bool) -> None:
-    there = sorted(file.name for file in path.parent.glob(f"{name}*.npz")) if path.parent.is_dir() else []
-    hint = f" (it has {', '.join(there)}: choose with --size)" if there else ""
-    if not path.parent.is_dir() and not download:
-        message = f"no data root {path.parent}: give the folder that holds {path.name} with --data-root"
+    """Download the file into a folder that exists, or into MedMNIST's own default folder."""
+    folder = path.parent
+    if not folder.is_dir() and (folder != DEFAULT_ROOT or not download):
+        message = f"no data root {folder}: give the folder that holds {path.name} with --data-root"
         raise DataError(message)
+    there = sorted(file.name for file in folder.glob(f"{name}*.npz"))
+    hint = f" (it has {', '.join(there)}: choose with --size)" if there else ""
     if not download:
         message = f"{path} does not exist{hint}; leave out --no-download to fetch it, or give --data-root"
         raise DataError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     kind = getattr(medmnist, medmnist.INFO[name]["python_class"])
     try:
-        kind(split="train", root=str(path.parent), size=size, download=True)
+        kind(split="train", root=str(folder), size=size, download=True)
     except Exception as error:  # medmnist turns every failure into RuntimeError, with a page of advice
         message = f"{path} does not exist{hint} and could not be downloaded: give a folder that has it with --data-root"
         raise DataError(message) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge.data.dataset import Dataset, from_arrays
+from pfedge.data.dataset import Dataset, from_arrays, require_labels
 from pfedge.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -22,6 +22,8 @@ def load_npz(path: Path, classes: tuple[str, ...] | None = None) -> Dataset:
         DataError: it is missing, truncated, or lacks an array.
     """
     arrays = read_arrays(path)
+    for split in SPLITS:
+        require_labels(arrays[f"{split}_labels"], source=f"{path} ({split})")
     if classes is None:
         named = arrays.get("classes")
         top = max(int(arrays[f"{split}_labels"].max(initial=0)) for split in SPLITS)

@@ -11,11 +11,11 @@ is predicted without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.decision import decide
 from pfedge_runtime.engine import Engine, OnnxRuntimeEngine
-from pfedge_runtime.errors import InputError, UsageError
+from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
 from pfedge_runtime.preprocess import Pixels, find_images, read_image
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -135,23 +137,66 @@ class Classifier:
             message = f"images must be uint8 {['B', *size]}, got {images.dtype} {list(images.shape)}"
             raise InputError(message)
         bank = self.bank
-        chunks = [
-            self._engine.run(np.ascontiguousarray(images[start : start + self._batch_size]), bank)
-            for start in range(0, len(images), self._batch_size)
-        ]
+        chunks = [self._engine.run(np.ascontiguousarray(chunk), bank) for chunk in self._batches(images)]
         return bank, np.concatenate(chunks) if chunks else np.zeros((0, len(bank)), dtype=np.float32)
 
-    def predict(self, images: NDArray[np.uint8], *, sources: Iterable[str] | None = None) -> list[Prediction]:
-        """Predict uint8 images `[B, H, W, 3]` that already have the graph's size.
+    def predict(self, images: NDArray[np.uint8], *, sources: Sequence[str] | None = None) -> list[Prediction]:
+        """Predict uint8 images `[B, H, W, 3]` that already have the graph's size; `sources` name them.
 
         Raises:
             InputError: the array has another shape or dtype.
         """
+        names = sources if sources is not None else [None] * len(images)
+        predictions: list[Prediction] = []
+        for chunk in self._batches(images):
+            predictions += self._predict_batch(chunk, names[len(predictions) : len(predictions) + len(chunk)])
+        return predictions
+
+    def predict_files(
+        self, paths: Iterable[Path], *, on_error: Callable[[PfedgeError], None] | None = None
+    ) -> Iterator[Prediction]:
+        """Predict image files and all images below folders, batch by batch, in order.
+
+        Args:
+            paths: files and folders.
+            on_error: called for each path or file that cannot be read, which is then left out; None raises.
+
+        Raises:
+            InputError: a path is missing or a file cannot be read, and `on_error` is None.
+            MissingExtraError: a DICOM file without the extra `dicom`, and `on_error` is None.
+        """
+
+        def attempt(read: Callable[[Path], T], path: Path) -> T | None:
+            try:
+                return read(path)
+            except (InputError, MissingExtraError) as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+                return None
+
+        def readable() -> Iterator[tuple[str, Pixels]]:
+            for path in paths:
+                for file in attempt(find_images, Path(path)) or ():
+                    image = attempt(read_image, file)
+                    if image is not None:
+                        yield str(file), self.bundle.manifest.preprocess(image)
+
+        inputs = readable()
+        while batch := list(islice(inputs, self._batch_size)):
+            sources, images = zip(*batch, strict=True)
+            yield from self.predict(np.stack(images), sources=sources)
+
+    def _batches(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(images), self._batch_size):
+            yield images[start : start + self._batch_size]
+
+    def _predict_batch(self, images: NDArray[np.uint8], sources: Sequence[str | None]) -> list[Prediction]:
         bank, logits = self.logits(images)
         threshold = bank.threshold if self._use_thresholds else np.full_like(bank.threshold, -np.inf)
         decisions = decide(logits, threshold, min_probability=self._min_probability)
         predictions = []
-        for position, source in enumerate(list(sources) if sources is not None else [None] * len(images)):
+        for position, source in enumerate(sources):
             winner = int(decisions.winner[position])
             probability = float(decisions.probability[position, winner])
             class_id, score = bank.class_ids[winner], float(logits[position, winner])
@@ -175,30 +220,3 @@ class Classifier:
                 )
             )
         return predictions
-
-    def predict_files(
-        self, paths: Iterable[Path], *, on_error: Callable[[InputError], None] | None = None
-    ) -> Iterator[Prediction]:
-        """Predict image files and all images below folders, batch by batch, in order.
-
-        Args:
-            paths: files and folders.
-            on_error: called for each file that cannot be read, which is then left out; None raises instead.
-
-        Raises:
-            InputError: a path is missing, or a file cannot be read and `on_error` is None.
-        """
-        files = iter([file for path in paths for file in find_images(Path(path))])
-        while batch := list(islice(files, self._batch_size)):
-            images: list[Pixels] = []
-            sources: list[str] = []
-            for file in batch:
-                try:
-                    images.append(self.bundle.manifest.preprocess(read_image(file)))
-                    sources.append(str(file))
-                except InputError as error:
-                    if on_error is None:
-                        raise
-                    on_error(error)
-            if images:
-                yield from self.predict(np.stack(images), sources=sources)

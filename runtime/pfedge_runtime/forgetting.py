@@ -19,7 +19,7 @@ from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, UsageError
 from pfedge_runtime.manifest import ClassEntry
-from pfedge_runtime.storage import exclusive, remove_leftovers, write_atomic
+from pfedge_runtime.storage import exclusive, remove_leftovers, require_sole_copy, write_atomic
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def plan_forget(bundle: Bundle, classes: Sequence[str]) -> Forgetting:
 def forget(path: str | os.PathLike[str], classes: Sequence[str]) -> Forgetting:
     """Drop the rows of these classes (ids or names) from the bundle at `path`.
 
-    When it returns, the bank on disk no longer has them. If it raises, the bank is as it was.
+    When it returns, the bank on disk no longer has them. If it raises, the bank is as it was, unless the
+    message says that it was replaced.
 
     Raises:
         PfedgeError: as `Bundle.open` and `plan_forget`; StorageError when the bank cannot be written.
@@ -81,6 +82,7 @@ def forget(path: str | os.PathLike[str], classes: Sequence[str]) -> Forgetting:
     started = time.perf_counter()
     with exclusive(bundle.path):
         plan, smaller = _plan(bundle, classes)
+        require_sole_copy(bundle.bank_path)
         remove_leftovers(bundle.bank_path)
         write_atomic(bundle.bank_path, smaller.to_bytes())
     elapsed = (time.perf_counter() - started) * 1000

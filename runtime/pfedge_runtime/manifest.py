@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,22 +67,17 @@ class Manifest:
         """Return the class with this id or name.
 
         Raises:
-            UnknownClassError: the model never had it.
+            UnknownClassError: the model never had it, or the text is one class's id and another's name.
         """
-        for entry in self.classes:
-            if text == str(entry.id) or text == entry.name:
-                return entry
-        known = ", ".join(f"{entry.id} {entry.name}" for entry in self.classes)
-        message = f"unknown class {text!r}; this model has: {known}"
-        raise UnknownClassError(message)
+        return self.classes[find_class([entry.name for entry in self.classes], text)]
 
     def class_name(self, class_id: int) -> str:
         """Return the name of a class id.
 
         Raises:
-            UnknownClassError: the model never had it.
+            IndexError: the model never had it.
         """
-        return self.find_class(str(class_id)).name
+        return self.classes[class_id].name
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values, without its own digest."""
@@ -91,7 +87,6 @@ class Manifest:
             "guarantee": self.guarantee,
             "dataset": self.dataset,
             "classes": [{"id": entry.id, "name": entry.name, "row": entry.row} for entry in self.classes],
-            "coverage": [entry.id for entry in self.classes if entry.row is not None],
             "preprocess": self.preprocess.to_json(),
             "inputs": self.inputs,
             "outputs": self.outputs,
@@ -131,21 +126,48 @@ class Manifest:
         if schema != SCHEMA:
             message = f"{path} has schema {schema!r}; this version of pfedge reads {SCHEMA!r}"
             raise BundleError(message)
-        digest = value.pop("digest", None)
-        body = canonical_json(value)
-        if digest != hashlib.sha256(body).hexdigest() or canonical_json({**value, "digest": digest}) != data:
+        try:
+            digest = value.pop("digest", None)
+            genuine = digest == hashlib.sha256(canonical_json(value)).hexdigest()
+            genuine = genuine and canonical_json({**value, "digest": digest}) == data
+        except ValueError:  # what canonical JSON cannot hold was not written by pfedge
+            genuine = False
+        if not genuine:
             message = f"{path} is damaged or was edited: it does not match its own digest"
             raise BundleError(message)
         try:
             return _from_json(value)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = f"{path} lacks or misstates a field: {error!r}"
             raise BundleError(message) from error
+
+
+def find_class(names: Sequence[str], text: str) -> int:
+    """Return the class id that `text` means, an id or a name, where ids are positions in `names`.
+
+    >>> find_class(["cat", "dog"], "dog"), find_class(["cat", "dog"], "0")
+    (1, 0)
+
+    Raises:
+        UnknownClassError: it means none, or, where names are numbers or repeat, more than one.
+    """
+    meant = {class_id for class_id, name in enumerate(names) if text in {str(class_id), name}}
+    known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
+    if not meant:
+        message = f"unknown class {text!r}; known are: {known}"
+        raise UnknownClassError(message)
+    if len(meant) > 1:
+        message = f"class {text!r} is ambiguous, it is the id or name of {sorted(meant)}; known are: {known}"
+        raise UnknownClassError(message)
+    return meant.pop()
 
 
 def _from_json(value: dict[str, Any]) -> Manifest:
     if value["guarantee"] not in GUARANTEES:
         message = f"unknown guarantee {value['guarantee']!r}; this version knows {', '.join(GUARANTEES)}"
+        raise BundleError(message)
+    if [entry["id"] for entry in value["classes"]] != list(range(len(value["classes"]))):
+        message = "the classes of a manifest must be numbered 0, 1, 2, ..."
         raise BundleError(message)
     return Manifest(
         model_id=value["model_id"],
@@ -153,11 +175,11 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         dataset=value["dataset"],
         classes=tuple(ClassEntry(entry["id"], entry["name"], entry["row"]) for entry in value["classes"]),
         preprocess=ImagePreprocess.from_json(value["preprocess"]),
-        inputs=value["inputs"],
-        outputs=value["outputs"],
-        opset=value["opset"],
-        files=value["files"],
-        reach=value["reach"],
-        parity=value["parity"],
-        made_by=value["made_by"],
+        inputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["inputs"].items()},
+        outputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["outputs"].items()},
+        opset=int(value["opset"]),
+        files={name: {"sha256": entry["sha256"], "bytes": entry["bytes"]} for name, entry in value["files"].items()},
+        reach=dict(value["reach"]),
+        parity=dict(value["parity"]),
+        made_by=dict(value["made_by"]),
     )

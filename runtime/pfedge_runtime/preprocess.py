@@ -172,7 +172,7 @@ def _read_dicom(path: Path) -> Pixels:
             message = f"{path} has {dataset.NumberOfFrames} frames; pass single-frame files"
             raise InputError(message)
         if int(dataset.get("SamplesPerPixel", 1)) == 3:  # noqa: PLR2004 -- colour
-            return _colour_dicom(pydicom, dataset, pixels)
+            return _colour_dicom(dataset, pixels)
         values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float64)
         grey = _stretch(values, dataset)
         if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
@@ -181,18 +181,18 @@ def _read_dicom(path: Path) -> Pixels:
     except InputError:
         raise
     except Exception as error:  # pydicom and its decoders raise errors of any class on damaged files
-        message = f"cannot read the DICOM file {path}: {error}"
+        reason = " ".join(str(error).split())
+        message = f"cannot read the DICOM file {path}: {reason}"
         raise InputError(message) from error
 
 
-def _colour_dicom(pydicom: Any, dataset: Any, pixels: NDArray[Any]) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs
+def _colour_dicom(dataset: Any, pixels: NDArray[Any]) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs
+    """Take colour pixels [h, w, 3] as pydicom decodes them: it has already turned YBR_FULL into RGB."""
     photometric = str(dataset.PhotometricInterpretation)
-    if photometric.startswith("YBR_FULL"):
-        pixels = pydicom.pixels.convert_color_space(pixels, photometric, "RGB")
-    elif photometric != "RGB":
+    if photometric not in {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}:
         message = f"DICOM photometric interpretation {photometric} is not supported"
         raise InputError(message)
-    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else _sixteen_to_eight(pixels)
+    return pixels if pixels.dtype == np.uint8 else _sixteen_to_eight(pixels)
 
 
 def _stretch(values: NDArray[np.float64], dataset: Any) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs

@@ -31,7 +31,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, durably and all or nothing.
 
     Raises:
-        StorageError: the write failed (disk full, no permission); `path` is as it was.
+        StorageError: the write failed (disk full, no permission) and `path` is as it was; or it was replaced and
+            only the last flush of its folder failed. The message says which.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -45,11 +46,15 @@ def write_atomic(path: Path, data: bytes) -> None:
             temporary.chmod(path.stat().st_mode if path.exists() else _default_mode())
             os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
     except OSError as error:
         raise _storage_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        message = f"{path} was replaced, but the disk did not confirm it ({error.strerror}): check it after a restart"
+        raise StorageError(message) from error
 
 
 def remove_leftovers(path: Path) -> None:
@@ -63,6 +68,22 @@ def remove_leftovers(path: Path) -> None:
             leftover.unlink()
         except OSError as error:
             raise _storage_error(leftover, error) from error
+
+
+def require_sole_copy(path: Path) -> None:
+    """Refuse a file that is a link, or has another name: replacing it would leave the old content there.
+
+    Raises:
+        StorageError: it is one.
+    """
+    try:
+        linked = path.is_symlink() or path.stat().st_nlink > 1
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror}"
+        raise StorageError(message) from error
+    if linked:
+        message = f"{path} is a link, and rows would survive under the file's other name: put a real copy there"
+        raise StorageError(message)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Attack: pull the plug in the middle of a forget.
 
-Resisted: whatever system call the process dies at, the bank is whole, before or after, and the bundle opens;
-the next forget removes what the dead one left behind.
+Resisted: at whatever step of the durable write the process dies, the bank is whole, before or after, and the
+bundle opens; the next forget removes what the dead one left behind.
 """
 
 from __future__ import annotations
