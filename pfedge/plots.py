@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DIAGNOSTIC = {"match_only", "mixed_subset", "all_wrong", "wrong_subset", "random_wrong"}
 HALF = 0.5
+LABEL_LENGTH = 20
 
 
 def training(folder: Path, metrics: dict[str, Any], classes: Sequence[str]) -> None:
@@ -55,8 +56,9 @@ def confusion(path: Path, matrix: np.ndarray[Any, Any], classes: Sequence[str]) 
         if count:
             colour = "white" if share[row, column] > HALF else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
-    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize="small")
-    axes.set_yticks(range(len(classes)), classes, fontsize="small")
+    names = [shorten(name, LABEL_LENGTH) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=60, ha="right", fontsize="small")
+    axes.set_yticks(range(len(classes)), names, fontsize="small")
     axes.set(xlabel="predicted", ylabel="true", title="Test images, full bank")
     _save(figure, path)
 
@@ -84,6 +86,15 @@ def forgetting(path: Path, results: Sequence[ForgettingAtK]) -> None:
     )
     axes.legend(fontsize="small")
     _save(figure, path)
+
+
+def shorten(text: str, length: int) -> str:
+    """Return `text` in at most `length` characters.
+
+    >>> shorten("neutrophil", 20), shorten("immature granulocytes (myelocytes)", 20)
+    ('neutrophil', 'immature granulocyt…')
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -20,6 +20,8 @@ from pfedge.prompting import MODES
 from pfedge.run import Run
 from pfedge_runtime.storage import write_atomic
 
+NAME_LENGTH = 16
+
 
 @dataclass(frozen=True)
 class EvalSettings:
@@ -148,7 +150,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
             table.add_column(heading, justify="left" if heading in {"counted", "worst forgotten"} else "right")
         for result in evaluation.forgetting:
             worst = result.worst()
-            names = ", ".join(evaluation.classes[class_id] for class_id in worst.forgotten)
+            names = ", ".join(plots.shorten(evaluation.classes[class_id], NAME_LENGTH) for class_id in worst.forgotten)
             by_prompt, by_row = result.reference_layout(), result.row_dropped()
             subsets = f"{len(result.subsets)} of {result.possible}"
             table.add_row(
