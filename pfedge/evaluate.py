@@ -26,6 +26,7 @@ from torch import Tensor
 from pfedge.data import Split
 from pfedge.model import PromptBankModel
 from pfedge.prompting import MODES, choose_rows
+from pfedge_runtime.errors import UsageError
 
 BATCH_SIZE = 64
 Logits = NDArray[np.float32]
@@ -209,15 +210,35 @@ def evaluate_forgetting(
     *,
     autocast: AbstractContextManager[Any],
     batch_size: int = BATCH_SIZE,
+    sizes: Sequence[int] = (),
     limit: int = 0,
     seed: int = 42,
     progress: Progress | None = None,
 ) -> list[ForgettingAtK]:
-    """Evaluate forgetting k classes for k in {1, K // 2, K - 1}, over all subsets or `limit` of each size."""
+    """Evaluate forgetting k classes, over all subsets or `limit` random ones of each size.
+
+    Args:
+        model: the model.
+        split: labelled images; those without a row are left out.
+        labels: its classes.
+        autocast: the precision.
+        batch_size: images a pass.
+        sizes: the k to evaluate; empty is the reference's 1, K // 2 and K - 1.
+        limit: above so many subsets of a size, a sample; 0 is never.
+        seed: of the sample.
+        progress: where to show progress.
+
+    Raises:
+        UsageError: a size would leave no row, or forget none.
+    """
+    wrong = [k for k in sizes if not 1 <= k < len(labels.class_ids)]
+    if wrong:
+        message = f"cannot forget {wrong} of {len(labels.class_ids)} classes: choose 1 to {len(labels.class_ids) - 1}"
+        raise UsageError(message)
     split = split.only(labels.class_ids)
     embedded = list(_tokens(model, split, autocast, batch_size)) if _fits(model, split) else None
     results = []
-    for k in forget_sizes(len(labels.class_ids)):
+    for k in sizes or forget_sizes(len(labels.class_ids)):
         sets = forget_sets(labels.class_ids, k, limit=limit, seed=seed)
         bar = progress.add_task(f"forgetting k={k}", total=len(sets)) if progress else None
         subsets = []

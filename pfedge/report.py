@@ -33,6 +33,7 @@ class EvalSettings:
     save_dir: Path | None = None
     limit: int = 0
     max_subsets: int = 1000
+    sizes: tuple[int, ...] = ()
     modes: bool = True
     forgetting: bool = True
     seed: int | None = None
@@ -116,7 +117,9 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
         test = test.prepared(model.backbone.preprocess, lambda done: progress.update(bar, completed=done))
         modes = accuracy_by_mode(model, test, labels, progress=progress, **common) if settings.modes else {}
         results = (
-            evaluate_forgetting(model, test, labels, limit=settings.max_subsets, progress=progress, **common)
+            evaluate_forgetting(
+                model, test, labels, sizes=settings.sizes, limit=settings.max_subsets, progress=progress, **common
+            )
             if settings.forgetting
             else []
         )

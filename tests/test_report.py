@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pfedge.errors import DataError
 from pfedge.report import EvalSettings, evaluate_run, show
+from pfedge_runtime.errors import UsageError
 
 QUIET = Console(quiet=True)
 
@@ -39,6 +40,13 @@ def test_parts_can_be_left_out(tiny_run, tmp_path):
     assert modes.images == 5
     assert modes.forgetting == ()
     assert evaluate_run(tiny_run.folder, EvalSettings(save_dir=tmp_path, modes=False), QUIET).modes == {}
+
+
+def test_sizes_can_be_chosen(tiny_run, tmp_path):
+    chosen = EvalSettings(save_dir=tmp_path, modes=False, sizes=(2,))
+    assert [result.k for result in evaluate_run(tiny_run.folder, chosen, QUIET).forgetting] == [2]
+    with pytest.raises(UsageError, match=r"cannot forget \[3\] of 3 classes"):
+        evaluate_run(tiny_run.folder, replace(chosen, sizes=(1, 3)), QUIET)
 
 
 def test_a_data_set_with_other_classes_is_refused(tiny_run, tmp_path):

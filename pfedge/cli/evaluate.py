@@ -31,8 +31,11 @@ def evaluate(
     max_subsets: Annotated[
         int, typer.Option(min=0, help="Above so many subsets of a size, a random sample of them; 0: never.")
     ] = 1000,
+    k: Annotated[
+        list[int] | None, typer.Option(help="How many classes to forget; repeatable.", show_default="1, K/2, K-1")
+    ] = None,
     modes: Annotated[bool, typer.Option(help="Measure accuracy in every prompt mode.")] = True,
-    forgetting: Annotated[bool, typer.Option(help="Measure forgetting k = 1, K/2 and K-1 classes.")] = True,
+    forgetting: Annotated[bool, typer.Option(help="Measure forgetting.")] = True,
     seed: Annotated[int | None, typer.Option(help="Of random subsets.", show_default="the run's")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
     gpu_id: Annotated[int, typer.Option(min=0, help="Which GPU --device auto takes, where there is one.")] = 0,
@@ -65,6 +68,7 @@ def evaluate(
         save_dir=save_dir,
         limit=limit,
         max_subsets=max_subsets,
+        sizes=tuple(k or ()),
         modes=modes,
         forgetting=forgetting,
         seed=seed,
