@@ -43,7 +43,7 @@ from pfedge_runtime.errors import UsageError
 from pfedge_runtime.preprocess import ImagePreprocess
 
 GUARANTEE = "shared"
-ACCEPTANCE = 0.98
+ACCEPTANCE = 0.95
 CALIBRATION_LIMIT = 5000
 SAVE_SECONDS = 300.0
 
@@ -265,7 +265,7 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
 
 @torch.no_grad()
 def _calibrate(model: PromptBankModel, split: Split, labels: RowLabels, autocast: AbstractContextManager[Any]) -> None:
-    """Set each row's threshold to the score that 98 % of its own class's validation images reach.
+    """Set each row's threshold to the score that 95 % of its own class's validation images reach.
 
     Only images of the row's own class are used. A class without validation images accepts everything.
     """

@@ -70,7 +70,7 @@ def test_thresholds_accept_the_rows_own_validation_images(tiny_run, coloured_npz
     autocast = choose_autocast("fp32", torch.device("cpu"))
     for position, class_id in enumerate(model.class_ids):
         scores = full_bank_logits(model, val.only([class_id]), autocast=autocast)[:, position]
-        assert (scores >= float(model.threshold[position]) - 1e-5).mean() >= 0.98
+        assert (scores >= float(model.threshold[position]) - 1e-5).mean() >= 0.95
 
 
 def test_no_frozen_weight_and_no_optimizer_state_is_in_the_model_file(tiny_run):
