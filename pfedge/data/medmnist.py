@@ -6,6 +6,7 @@ one label an image works too.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -54,7 +55,7 @@ def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size:
     if not path.is_file():
         _fetch(medmnist, name, size, path, download=download)
     labels = info["label"]
-    return _named(load_npz(path, tuple(labels[str(i)] for i in range(len(labels)))), name)
+    return replace(load_npz(path, tuple(labels[str(i)] for i in range(len(labels)))), name=name)
 
 
 def _fetch(medmnist: ModuleType, name: str, size: int, path: Path, *, download: bool) -> None:
@@ -75,7 +76,3 @@ def _fetch(medmnist: ModuleType, name: str, size: int, path: Path, *, download: 
     except Exception as error:  # medmnist turns every failure into RuntimeError, with a page of advice
         message = f"{path} does not exist{hint} and could not be downloaded: give a folder that has it with --data-root"
         raise DataError(message) from error
-
-
-def _named(dataset: Dataset, name: str) -> Dataset:
-    return Dataset(name, dataset.classes, dataset.train, dataset.val, dataset.test)
