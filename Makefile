@@ -13,7 +13,7 @@ $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable runtime --editable export \
-	    --editable '.[cpu,dicom,train]' --group dev
+	    --editable '.[audio,cpu,dicom,train]' --group dev
 	touch $@
 
 demo: setup
@@ -31,7 +31,8 @@ test: check transformers4
 
 # the tests that touch transformers' internals, once more on its 4.57 line
 transformers4: $(VENV)/transformers4
-	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/test_backbone.py tests/test_model.py
+	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/test_backbone.py tests/test_model.py \
+	    tests/test_reference.py
 
 $(VENV)/transformers4: $(STAMP)
 	rm -rf $@

@@ -4,6 +4,9 @@
     tokens = backbone.embed(images)                              # uint8 [B, H, W, 3] -> float32 [B, 1 + N, D]
     hidden = backbone.encode(tokens)                             # float32 [B, 1 + N, D], last block's output
 
+An Audio Spectrogram Transformer takes features float32 `[B, frames, mels]` instead of images, and has a second
+token behind CLS, its distillation token, which counts among the N here.
+
 Both transformers 4.57 and 5 work: pfedge calls the embeddings and the blocks, never the whole model. As in
 the reference implementation of arXiv 2509.15230, the final LayerNorm is not applied.
 """
@@ -11,7 +14,6 @@ the reference implementation of arXiv 2509.15230, the final LayerNorm is not app
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -23,16 +25,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pfedge.errors import BackboneError
-from pfedge_runtime.preprocess import RESAMPLING, ImagePreprocess
+from pfedge.preprocessor import audio_preprocess, image_preprocess, read_preprocessor
+from pfedge_runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-DEFAULT_BACKBONE = "google/vit-base-patch16-224"
+DEFAULT_BACKBONES = {"image": "google/vit-base-patch16-224", "audio": "MIT/ast-finetuned-audioset-10-10-0.4593"}
 BUILTIN = {"builtin:micro": "micro"}
-FAMILIES = {"vit": "ViTModel", "dinov2": "Dinov2Model"}
-PREPROCESSOR = "preprocessor_config.json"
-PIL_FILTERS = {int(value): name for name, value in RESAMPLING.items()}
+FAMILIES = {"vit": "ViTModel", "dinov2": "Dinov2Model", "audio-spectrogram-transformer": "ASTModel"}
+TRANSFORMERS_4 = {
+    "layers.": "encoder.layer.",
+    "attention.q_proj": "attention.attention.query",
+    "attention.k_proj": "attention.attention.key",
+    "attention.v_proj": "attention.attention.value",
+    "attention.o_proj": "attention.output.dense",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+
+
+class PixelNormalize(nn.Module):
+    """From uint8 `[B, H, W, 3]` to float32 `[B, 3, H, W]`, scaled to [0, 1], then by channel `mean` and `std`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        """Keep what the backbone was pretrained with."""
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise."""
+        return (images.permute(0, 3, 1, 2).to(torch.float32) / 255 - self.mean) / self.std
 
 
 class Backbone(nn.Module):
@@ -40,34 +67,34 @@ class Backbone(nn.Module):
 
     Attributes:
         name: the hub name, folder or builtin name it was loaded from.
-        preprocess: how an image file becomes uint8 `[H, W, 3]`.
+        preprocess: how a file becomes one input.
         width: D, the width of a token.
-        tokens: 1 + N, tokens of an image, CLS included.
+        tokens: 1 + N, tokens of an input, CLS included.
         digest: SHA-256 over the shapes and values of its float32 weights, as loaded.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
-        vit: Any,  # noqa: ANN401 -- a ViTModel or Dinov2Model of either generation
+        vit: Any,  # noqa: ANN401 -- a ViTModel, Dinov2Model or ASTModel of either generation
         *,
         name: str,
-        preprocess: ImagePreprocess,
-        mean: list[float],
-        std: list[float],
+        preprocess: Preprocess,
+        normalize: nn.Module,
     ) -> None:
-        """Freeze `vit` and keep what its inputs need: channel `mean` and `std` of pixels in [0, 1]."""
+        """Freeze `vit`; `normalize` turns the graph's input into its own."""
         super().__init__()
         self.vit: Any = vit.to(torch.float32).requires_grad_(requires_grad=False)
         self.name = name
         self.preprocess = preprocess
         self.width = int(vit.config.hidden_size)
-        self.tokens = (preprocess.height // vit.config.patch_size) ** 2 + 1
+        self.tokens = int(vit.embeddings.position_embeddings.shape[1])
         self.digest = _digest(vit)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.normalize = normalize
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of its images in pixels; None where it listens to sounds."""
+        return getattr(self.preprocess, "height", None)
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -84,10 +111,9 @@ class Backbone(nn.Module):
                 if name in alias:
                     yield f"{index}.{alias[name]}", module
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the tokens float32 `[B, 1 + N, D]`, CLS first, of uint8 images `[B, H, W, 3]`."""
-        pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255
-        tokens: Tensor = self.vit.embeddings((pixels - self.mean) / self.std)
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Return the tokens float32 `[B, 1 + N, D]`, CLS first, of images `[B, H, W, 3]` or features."""
+        tokens: Tensor = self.vit.embeddings(self.normalize(inputs))
         return tokens
 
     def encode(self, tokens: Tensor) -> Tensor:
@@ -97,8 +123,8 @@ class Backbone(nn.Module):
         return tokens
 
 
-def load_backbone(name: str = DEFAULT_BACKBONE, *, image_size: int | None = None) -> Backbone:
-    """Load a `ViTModel` or `Dinov2Model`.
+def load_backbone(name: str = DEFAULT_BACKBONES["image"], *, image_size: int | None = None) -> Backbone:
+    """Load a `ViTModel`, `Dinov2Model` or `ASTModel`.
 
     Args:
         name: a hub name, a local folder in Hugging Face layout, or `builtin:micro`.
@@ -107,6 +133,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, *, image_size: int | None = None
 
     Raises:
         BackboneError: it cannot be found, downloaded or read, is of another kind, or the size does not fit.
+        UsageError: an image size was given for a backbone that listens to sounds.
     """
     source = str(files("pfedge") / BUILTIN[name]) if name in BUILTIN else name
     if name.startswith("builtin:") and name not in BUILTIN:
@@ -126,7 +153,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, *, image_size: int | None = None
         if config.model_type not in FAMILIES:
             message = f"backbone {name} is a {config.model_type!r} model; pfedge handles {', '.join(FAMILIES)}"
             raise BackboneError(message)
-        preprocessor = _read_preprocessor(source)
+        preprocessor = read_preprocessor(source)
         architecture = getattr(transformers, FAMILIES[config.model_type])
         extra = {"add_pooling_layer": False} if config.model_type == "vit" else {}
         vit, info = architecture.from_pretrained(
@@ -140,53 +167,28 @@ def load_backbone(name: str = DEFAULT_BACKBONE, *, image_size: int | None = None
     if missing:
         message = f"backbone {name} lacks weights ({missing[0]} and {len(missing) - 1} more): is the file complete?"
         raise BackboneError(message)
-    preprocess = _preprocess(name, preprocessor, config, image_size)
-    _resize_positions(vit, config, preprocess.height)
-    return Backbone(
-        vit.eval(),
-        name=name,
-        preprocess=preprocess,
-        mean=preprocessor["image_mean"],
-        std=preprocessor["image_std"],
+    if config.model_type == "audio-spectrogram-transformer":
+        sound = audio_preprocess(
+            preprocessor, name=name, frames=config.max_length, mels=config.num_mel_bins, image_size=image_size
+        )
+        return Backbone(vit.eval(), name=name, preprocess=sound, normalize=nn.Identity())
+    image = image_preprocess(
+        preprocessor, name=name, patch_size=config.patch_size, own_size=config.image_size, image_size=image_size
     )
+    _resize_positions(vit, config, image.height)
+    normalize = PixelNormalize(preprocessor["image_mean"], preprocessor["image_std"])
+    return Backbone(vit.eval(), name=name, preprocess=image, normalize=normalize)
 
 
-def _read_preprocessor(source: str) -> dict[str, Any]:
-    """Read preprocessor_config.json: nobody guesses preprocessing."""
-    if Path(source).is_dir():
-        path = Path(source) / PREPROCESSOR
-    else:
-        from huggingface_hub import hf_hub_download
+def transformers4_name(name: str) -> str:
+    """Return a ViT or AST weight's name of transformers 4, which 5 reads too but no longer writes.
 
-        path = Path(hf_hub_download(source, PREPROCESSOR))
-    value: dict[str, Any] = json.loads(path.read_text())
-    if not {"image_mean", "image_std", "size"} <= set(value):
-        message = f"{path} lacks image_mean, image_std or size"
-        raise BackboneError(message)
-    return value
-
-
-def _preprocess(
-    name: str, preprocessor: dict[str, Any], config: PretrainedConfig, image_size: int | None
-) -> ImagePreprocess:
-    """Take size, crop and filter from the preprocessor; another `image_size` scales them alike."""
-    size, crop = preprocessor["size"], preprocessor.get("crop_size")
-    if isinstance(size, int):
-        size = {"height": size, "width": size}
-    cropped = preprocessor.get("do_center_crop", False) and crop is not None
-    native = crop if cropped else size
-    own = int(native["height"]) if isinstance(native, dict) and "height" in native else int(config.image_size)
-    side = image_size or own
-    if side < config.patch_size or side % config.patch_size:
-        message = f"image size {side} is not a multiple of the patch size {config.patch_size} of {name}"
-        raise BackboneError(message)
-    shorter = size.get("shortest_edge")
-    return ImagePreprocess(
-        height=side,
-        width=side,
-        resample=PIL_FILTERS.get(int(preprocessor.get("resample", 2)), "bilinear"),
-        shorter_side=None if shorter is None else max(side, round(int(shorter) * side / own)),
-    )
+    >>> transformers4_name("layers.0.attention.q_proj.weight")
+    'encoder.layer.0.attention.attention.query.weight'
+    """
+    for new, old in TRANSFORMERS_4.items():
+        name = name.replace(new, old) if old not in name else name
+    return name
 
 
 def _resize_positions(vit: Any, config: PretrainedConfig, side: int) -> None:  # noqa: ANN401 -- either family

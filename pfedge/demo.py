@@ -32,7 +32,7 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     run, _ = train(config, Settings(out=out / "run", save_dir=out / "run", eval_every=max(1, epochs // 3)), console)
     clock.append(time.perf_counter())
     console.rule("export")
-    bundle, parity = export_run(run, ExportSettings(out=out / "bundle", parity_images=0), on_progress=console.print)
+    bundle, parity = export_run(run, ExportSettings(out=out / "bundle", parity_inputs=0), on_progress=console.print)
     clock.append(time.perf_counter())
 
     test = load_dataset("digits", image_size=28).test

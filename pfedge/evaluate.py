@@ -49,13 +49,13 @@ class RowLabels:
 def _tokens(
     model: PromptBankModel, split: Split, autocast: AbstractContextManager[Any], batch_size: int
 ) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Yield embedded images `[B, 1 + N, D]` and their labels, in evaluation mode, without gradients."""
+    """Yield embedded inputs `[B, 1 + N, D]` and their labels, in evaluation mode, without gradients."""
     model.eval()
     for start in range(0, len(split), batch_size):
         index = np.arange(start, min(start + batch_size, len(split)))
-        images = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
+        inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
         with torch.no_grad(), autocast:
-            tokens = model.backbone.embed(images)
+            tokens = model.backbone.embed(inputs)
         yield tokens, split.labels[index]  # outside: a suspended generator must not hold the context open
 
 

@@ -25,9 +25,9 @@ class ExportSettings:
     Attributes:
         out: the bundle's folder, new or empty.
         opset: ONNX opset.
-        parity_images: how many test images the graph is compared with torch on; 0 is all.
+        parity_inputs: how many test inputs the graph is compared with torch on; 0 is all.
         tolerance: largest logit difference allowed.
-        dataset: where those images come from; None is the run's own data set.
+        dataset: where those inputs come from; None is the run's own data set.
         data_root: where MedMNIST files lie.
         download: fetch a missing MedMNIST file.
         model_name: where the backbone is now; None is where it was in training.
@@ -35,7 +35,7 @@ class ExportSettings:
 
     out: Path
     opset: int = DEFAULT_OPSET
-    parity_images: int = 100
+    parity_inputs: int = 100
     tolerance: float = TOLERANCE
     dataset: str | None = None
     data_root: Path | None = None
@@ -46,7 +46,7 @@ class ExportSettings:
 def export_run(
     run: Run, settings: ExportSettings, *, on_progress: Callable[[str], None] = lambda _: None
 ) -> tuple[Bundle, ParityReport]:
-    """Export a run: LoRA merged, LoRA-free graph, bank beside it, compared on real test images.
+    """Export a run: LoRA merged, LoRA-free graph, bank beside it, compared on real test inputs.
 
     Raises:
         PfedgeError: the run, its backbone, the data set or the destination cannot be used, or parity fails.
@@ -58,16 +58,18 @@ def export_run(
     train = run.config["train"]
     dataset = load_dataset(
         settings.dataset or train["dataset"],
-        image_size=preprocess.height,
+        image_size=model.backbone.image_size,
         data_root=settings.data_root,
         size=train["size"],
+        test_fold=train["test_fold"],
         download=settings.download,
     )
-    test = dataset.test.only(model.class_ids).sample(settings.parity_images)
+    dataset.require_kind(preprocess, backbone=model.backbone.name)
+    test = dataset.test.only(model.class_ids).sample(settings.parity_inputs)
     if not len(test):
-        message = f"{dataset.name} has no test image of any class with a row: nothing to compare the graph on"
+        message = f"{dataset.name} has no test input of any class with a row: nothing to compare the graph on"
         raise DataError(message)
-    images = test.batch(np.arange(len(test)), preprocess)
+    inputs = test.batch(np.arange(len(test)), preprocess)
     recipe = Recipe(
         guarantee=train["guarantee"],
         dataset=run.config["dataset_name"],
@@ -79,4 +81,4 @@ def export_run(
         tolerance=settings.tolerance,
     )
     bank = model.bank()
-    return export_bundle(settings.out, model.deployable(), bank, recipe, images, on_progress=on_progress)
+    return export_bundle(settings.out, model.deployable(), bank, recipe, inputs, on_progress=on_progress)

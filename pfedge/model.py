@@ -1,10 +1,10 @@
 """The prompt-bank model: a frozen transformer and one removable row per class (arXiv 2509.15230).
 
     model = PromptBankModel(load_backbone(), class_ids=range(8), tokens_per_class=1)
-    logits = model(images, rows)          # uint8 [B, H, W, 3], int64 [B, n] or None -> float32 [B, R]
+    logits = model(inputs, rows)          # images uint8 [B, H, W, 3], int64 [B, n] or None -> float32 [B, R]
 
 A row is the class's prompt tokens `[T, D]`, its head vector `[D]` and its bias. The rows given for a sample
-are prepended to its image tokens, and the head reads CLS behind them. Guarantee `shared` also adapts the
+are prepended to its image (or sound) tokens, and the head reads CLS behind them. Guarantee `shared` also adapts the
 query and value projections by LoRA (arXiv 2106.09685), which every class shares.
 """
 
@@ -59,12 +59,12 @@ class PromptBankModel(nn.Module):
         self.head = nn.Linear(backbone.width, rows)
         self.register_buffer("threshold", torch.full((rows,), -torch.inf))
 
-    def forward(self, images: Tensor, rows: Tensor | None) -> Tensor:
-        """Return logits `[B, R]` of uint8 images `[B, H, W, 3]` under bank positions `[B, n]` (None: no rows)."""
-        return self.score(self.backbone.embed(images), rows)
+    def forward(self, inputs: Tensor, rows: Tensor | None) -> Tensor:
+        """Return logits `[B, R]` of images `[B, H, W, 3]` or features under bank positions `[B, n]` (None: no rows)."""
+        return self.score(self.backbone.embed(inputs), rows)
 
     def score(self, tokens: Tensor, rows: Tensor | None) -> Tensor:
-        """Return logits `[B, R]` of embedded images `[B, 1 + N, D]` under bank positions `[B, n]`."""
+        """Return logits `[B, R]` of embedded inputs `[B, 1 + N, D]` under bank positions `[B, n]`."""
         if rows is None:
             bare: Tensor = self.head(self.backbone.encode(tokens)[:, 0])
             return bare
@@ -144,16 +144,16 @@ class PromptGraph(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, images: Tensor, prompts: Tensor, head_weight: Tensor, head_bias: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, prompts: Tensor, head_weight: Tensor, head_bias: Tensor) -> Tensor:
         """Return logits `[B, R]`.
 
         Args:
-            images: uint8 `[B, H, W, 3]`.
+            inputs: images uint8 `[B, H, W, 3]`, or features float32 `[B, frames, mels]`.
             prompts: float32 `[P, T, D]`, P may be 0.
             head_weight: float32 `[R, D]`.
             head_bias: float32 `[R]`.
         """
-        tokens = self.backbone.embed(images)
+        tokens = self.backbone.embed(inputs)
         prefix = prompts.reshape(1, -1, self.backbone.width).expand(tokens.shape[0], -1, -1)
         hidden = self.backbone.encode(torch.cat([prefix, tokens], dim=1))
         return hidden[:, prefix.shape[1]] @ head_weight.T + head_bias

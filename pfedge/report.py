@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pfedge import plots
-from pfedge.data import load_dataset
+from pfedge import plots, reference
+from pfedge.data import Dataset, load_dataset
 from pfedge.device import choose_autocast, choose_device
 from pfedge.errors import DataError
 from pfedge.evaluate import ForgettingAtK, RowLabels, accuracy_by_mode, evaluate_forgetting
+from pfedge.model import PromptBankModel
 from pfedge.progress import bars
 from pfedge.prompting import MODES
 from pfedge.run import Run
@@ -51,7 +52,7 @@ class Evaluation:
     Attributes:
         name: `<dataset>_seed_<seed>`.
         classes: all class names.
-        images: test images used.
+        inputs: test inputs used.
         modes: accuracy in each prompt mode; empty if not asked for.
         forgetting: one entry per k; empty if not asked for.
         written: the files written.
@@ -59,7 +60,7 @@ class Evaluation:
 
     name: str
     classes: tuple[str, ...]
-    images: int
+    inputs: int
     modes: dict[str, float]
     forgetting: tuple[ForgettingAtK, ...]
     written: tuple[Path, ...] = ()
@@ -68,7 +69,7 @@ class Evaluation:
         """Return JSON values."""
         return {
             "name": self.name,
-            "images": self.images,
+            "inputs": self.inputs,
             "modes": self.modes,
             "forgetting": {
                 str(result.k): {
@@ -85,7 +86,7 @@ class Evaluation:
 
 
 def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation:
-    """Evaluate a run folder or checkpoint on its data set's test split and write what was found.
+    """Evaluate a run or checkpoint, also one of the reference, on its test split and write what was found.
 
     Writes `<name>_inference_accuracies.json` in the reference's layout, `<name>_evaluation.json` with every
     subset and both ways of counting, and `<name>_forgetting.png`.
@@ -95,16 +96,10 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     """
     device = choose_device(settings.device, settings.gpu_id)
     autocast = choose_autocast(settings.precision, device)
-    run = Run.open(path)
-    model = run.load_model(settings.model_name).to(device)
+    run, model, dataset = _open(path, settings, console)
+    model.to(device)
     train = run.config["train"]
-    dataset = load_dataset(
-        settings.dataset or train["dataset"],
-        image_size=model.backbone.preprocess.height,
-        data_root=settings.data_root,
-        size=train["size"],
-        download=settings.download,
-    )
+    dataset.require_kind(model.backbone.preprocess, backbone=model.backbone.name)
     if dataset.classes != tuple(run.config["classes"]):
         message = f"{dataset.name} has classes {list(dataset.classes)}, the run has {run.config['classes']}"
         raise DataError(message)
@@ -137,10 +132,40 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     return Evaluation(**{**vars(evaluation), "written": tuple(written)})
 
 
+def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, PromptBankModel, Dataset]:
+    """Open a run, a checkpoint of one, or a checkpoint of the reference."""
+    if path.suffix == reference.SUFFIX:
+        own = path.with_suffix(".safetensors")
+        if not path.exists() and own.exists():
+            console.print(f"there is no {path}; evaluating {own} in its place", highlight=False, soft_wrap=True)
+            path = own
+        else:
+            source = reference.ImportSettings(
+                dataset=settings.dataset or reference.ImportSettings.dataset,
+                model_name=settings.model_name or reference.ImportSettings.model_name,
+                seed=settings.seed,
+                data_root=settings.data_root,
+                download=settings.download,
+            )
+            return reference.open_checkpoint(path, source)
+    run = Run.open(path)
+    model = run.load_model(settings.model_name)
+    train = run.config["train"]
+    dataset = load_dataset(
+        settings.dataset or train["dataset"],
+        image_size=model.backbone.image_size,
+        data_root=settings.data_root,
+        size=train["size"],
+        test_fold=train["test_fold"],
+        download=settings.download,
+    )
+    return run, model, dataset
+
+
 def show(evaluation: Evaluation, console: Console) -> None:
     """Print an evaluation as tables."""
     if evaluation.modes:
-        table = Table(title=f"{evaluation.name}: accuracy on {evaluation.images} test images")
+        table = Table(title=f"{evaluation.name}: accuracy on {evaluation.inputs} test inputs")
         for heading in ("prompt mode", "accuracy", "rows shown"):
             table.add_column(heading, justify="right" if heading == "accuracy" else "left")
         for mode in MODES:

@@ -107,6 +107,9 @@ class Run:
         if not path.is_file():
             message = f"no run at {path}: give a run folder or a checkpoint"
             raise RunError(message)
+        if path.suffix == ".pt":
+            message = f"{path} is a torch file: pfedge import-reference turns a checkpoint of the reference into a run"
+            raise RunError(message)
         return cls(path.parent, _read(path)[0], path)
 
     def load_model(self, model_name: str | None = None) -> PromptBankModel:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +27,12 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from pfedge import plots
-from pfedge.backbone import DEFAULT_BACKBONE, load_backbone
+from pfedge.backbone import DEFAULT_BACKBONES, load_backbone
+from pfedge.calibration import calibrate, calibration_split
 from pfedge.data import Dataset, Split, load_dataset
 from pfedge.device import choose_autocast, choose_device
 from pfedge.errors import DataError
-from pfedge.evaluate import RowLabels, accuracy_by_mode, confusion_matrix, full_bank_logits
+from pfedge.evaluate import RowLabels, accuracy_by_mode, confusion_matrix
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
 from pfedge.model import PromptBankModel
 from pfedge.progress import bars
@@ -40,11 +40,9 @@ from pfedge.prompting import choose_rows
 from pfedge.run import Run, TrainState
 from pfedge.version import versions
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.preprocess import ImagePreprocess
+from pfedge_runtime.preprocess import Preprocess
 
 GUARANTEE = "shared"
-ACCEPTANCE = 0.95
-CALIBRATION_LIMIT = 5000
 SAVE_SECONDS = 300.0
 
 
@@ -64,12 +62,13 @@ class TrainConfig:
         image_size: side in pixels; None is the backbone's own.
         size: MedMNIST file size; None fits the image size.
         train_split: `train` or `val`.
+        test_fold: the fold to test on, where the data set has folds; None is the last.
         exclude: classes (ids or names) trained without, as if they had never been.
         train_limit: at most so many training images; 0 is all.
     """
 
     dataset: str = "bloodmnist"
-    model_name: str = DEFAULT_BACKBONE
+    model_name: str = DEFAULT_BACKBONES["image"]
     guarantee: str = GUARANTEE
     tokens_per_class: int = 1
     epochs: int = 10
@@ -79,6 +78,7 @@ class TrainConfig:
     image_size: int | None = None
     size: int | None = None
     train_split: str = "train"
+    test_fold: int | None = None
     exclude: tuple[str, ...] = ()
     train_limit: int = 0
 
@@ -134,12 +134,14 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
     backbone = load_backbone(config.model_name, image_size=config.image_size)
     dataset = load_dataset(
         config.dataset,
-        image_size=backbone.preprocess.height,
+        image_size=backbone.image_size,
         data_root=settings.data_root,
         size=config.size,
         train_split=config.train_split,
+        test_fold=config.test_fold,
         download=settings.download,
     )
+    dataset.require_kind(backbone.preprocess, backbone=backbone.name)
     excluded = [dataset.class_id(text) for text in config.exclude]
     dataset = replace(dataset, train=dataset.train.where(~np.isin(dataset.train.labels, excluded)))
     dataset = replace(dataset, train=dataset.train.sample(config.train_limit, config.seed))
@@ -164,7 +166,7 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
             state = _epoch(training, state)
             run.save_state(model, optimizer, state)
             epoch, record = state.epoch, state.history[-1]
-            _calibrate(model, val, labels, autocast)
+            calibrate(model, val, labels, autocast)
             run.save_checkpoint(model, settings.save_dir, epoch, keep=settings.keep)
             if epoch % settings.eval_every == 0 or epoch == config.epochs:
                 record["accuracy"] = accuracy_by_mode(
@@ -218,10 +220,10 @@ def _epoch(training: _Training, state: TrainState) -> TrainState:
         started = time.perf_counter()
         seed = step_seed(config.seed, state.epoch, step)
         torch.manual_seed(seed)  # for LoRA's dropout
-        images = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
+        inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
         target = training.labels.positions(split.labels[index])
         with training.autocast:
-            loss = shared_loss(model, images, target, torch.Generator().manual_seed(seed))
+            loss = shared_loss(model, inputs, target, torch.Generator().manual_seed(seed))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -239,20 +241,20 @@ def _epoch(training: _Training, state: TrainState) -> TrainState:
     return state
 
 
-def shared_loss(model: PromptBankModel, images: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+def shared_loss(model: PromptBankModel, inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
     """Return the loss of arXiv 2509.15230: cross-entropy when the true row is shown, else KL to uniform.
 
     Args:
         model: the model.
-        images: uint8 `[B, H, W, 3]`.
+        inputs: images uint8 `[B, H, W, 3]`, or features float32 `[B, frames, mels]`.
         target: int64 `[B]`, bank positions of the true rows, on the CPU.
         generator: draws the subsets.
     """
     size = len(model.class_ids)
     mixed = choose_rows("mixed_subset", target, bank_size=size, generator=generator)
     wrong = choose_rows("wrong_subset", target, bank_size=size, generator=generator)
-    tokens = model.backbone.embed(images)
-    known = F.cross_entropy(model.score(tokens, mixed).float(), target.to(images.device))
+    tokens = model.backbone.embed(inputs)
+    known = F.cross_entropy(model.score(tokens, mixed).float(), target.to(inputs.device))
     unknown = F.log_softmax(model.score(tokens, wrong).float(), dim=-1)
     uniform = torch.full_like(unknown, 1 / size)
     return known + F.kl_div(unknown, uniform, reduction="batchmean")
@@ -261,20 +263,6 @@ def shared_loss(model: PromptBankModel, images: Tensor, target: Tensor, generato
 def step_seed(seed: int, epoch: int, step: int) -> int:
     """Return the seed of one step: distinct, and a function of (seed, epoch, step) alone."""
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-@torch.no_grad()
-def _calibrate(model: PromptBankModel, split: Split, labels: RowLabels, autocast: AbstractContextManager[Any]) -> None:
-    """Set each row's threshold to the score that 95 % of its own class's validation images reach.
-
-    Only images of the row's own class are used. A class without validation images accepts everything.
-    """
-    logits = full_bank_logits(model, split.only(model.class_ids), autocast=autocast)
-    own = labels.positions(split.only(model.class_ids).labels).numpy()
-    for position in range(len(model.class_ids)):
-        scores = logits[own == position, position]
-        if len(scores):
-            model.threshold[position] = float(np.quantile(scores, 1 - ACCEPTANCE, method="lower"))
 
 
 def _describe(config: TrainConfig, model: PromptBankModel, dataset: Dataset) -> dict[str, Any]:
@@ -299,10 +287,11 @@ def _announce(
     autocast: torch.autocast,
 ) -> None:
     """Say what is about to be trained, and which classes get no row."""
+    plural = "sounds" if dataset.kind == "audio" else "images"
     precision = "bf16" if autocast._enabled else "fp32"  # noqa: SLF001 -- torch has no public reader
     console.print(
-        f"{dataset.name}: {len(dataset.train)} training images, {len(model.class_ids)} rows, "
-        f"backbone {model.backbone.name} at {model.backbone.preprocess.height} px, {device} {precision}",
+        f"{dataset.name}: {len(dataset.train)} training {plural}, {len(model.class_ids)} rows, "
+        f"backbone {model.backbone.name} ({model.backbone.preprocess.describe()}), {device} {precision}",
         highlight=False,
         soft_wrap=True,
     )
@@ -311,17 +300,17 @@ def _announce(
             console.print(f"class {class_id} ({name}) is excluded: it gets no row", highlight=False, soft_wrap=True)
         elif class_id not in model.class_ids:
             console.print(
-                f"class {class_id} ({name}) has no training image: it gets no row", highlight=False, soft_wrap=True
+                f"class {class_id} ({name}) has nothing to train on: it gets no row", highlight=False, soft_wrap=True
             )
     if (state.epoch, state.step) != (1, 0):
         console.print(f"resuming in epoch {state.epoch} after step {state.step}", highlight=False, soft_wrap=True)
 
 
 def _prepare(
-    dataset: Dataset, labels: RowLabels, seed: int, preprocess: ImagePreprocess, progress: Progress
+    dataset: Dataset, labels: RowLabels, seed: int, preprocess: Preprocess, progress: Progress
 ) -> tuple[Split, Split, Split]:
     """Return the splits to train on, to calibrate on and to report, with what they need decoded once."""
-    val = dataset.val.only(labels.class_ids).sample(CALIBRATION_LIMIT, seed)
+    val = calibration_split(dataset.val, labels, seed)
     prepared = []
     for name, split in (("train", dataset.train), ("val", val), ("test", dataset.test.only(labels.class_ids))):
         bar = progress.add_task(f"decoding {name}", total=len(split))

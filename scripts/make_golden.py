@@ -24,14 +24,13 @@ from pfedge_runtime import Classifier
 
 SIDE = 14
 PREPROCESSOR = {
-    "size": {"height": SIDE, "width": SIDE},
     "resample": 2,
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
 
 
-def write_tiny_vit(folder: Path, *, side: int = SIDE, seed: int = 0) -> Path:
+def write_tiny_vit(folder: Path, *, side: int = SIDE, patch: int = 7, seed: int = 0) -> Path:
     """Write a ViT with random weights (2 blocks, 32 wide, 4 patches) in Hugging Face layout."""
     torch.manual_seed(seed)
     config = ViTConfig(
@@ -40,11 +39,13 @@ def write_tiny_vit(folder: Path, *, side: int = SIDE, seed: int = 0) -> Path:
         num_attention_heads=2,
         intermediate_size=64,
         image_size=side,
-        patch_size=7,
+        patch_size=patch,
         initializer_range=0.2,
     )
     ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({**PREPROCESSOR, "size": {"height": side, "width": side}})
+    )
     return folder
 
 

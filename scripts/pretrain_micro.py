@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
+from pfedge.backbone import transformers4_name
 from procedural import SIDE, render, sample_latent
 
 CONFIG = ViTConfig(
@@ -125,26 +126,10 @@ def main() -> None:
     (args.out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
 
 
-def first_name(name: str) -> str:
-    """Return a ViT weight's name of transformers 4, which 5 reads too but no longer writes."""
-    renamed = {
-        "layers.": "encoder.layer.",
-        "attention.q_proj": "attention.attention.query",
-        "attention.k_proj": "attention.attention.key",
-        "attention.v_proj": "attention.attention.value",
-        "attention.o_proj": "attention.output.dense",
-        "mlp.fc1": "intermediate.dense",
-        "mlp.fc2": "output.dense",
-    }
-    for new, old in renamed.items():
-        name = name.replace(new, old)
-    return name
-
-
 def write(vit: ViTModel, out: Path) -> None:
     """Write the transformer as a Hugging Face folder in float16, under names that transformers 4 and 5 read."""
     out.mkdir(parents=True, exist_ok=True)
-    state = {first_name(name): tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()}
+    state = {transformers4_name(name): tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()}
     save_file(state, out / "model.safetensors", metadata={"format": "pt"})
     CONFIG.save_pretrained(out)
     (out / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2) + "\n")

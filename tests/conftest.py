@@ -48,12 +48,24 @@ def shared_weights():
 @pytest.fixture(scope="session")
 def tiny_vit(tmp_path_factory):
     """A ViT with random weights in Hugging Face layout: 2 blocks, 32 wide, 14 px, patch 7."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-    try:
-        from make_golden import write_tiny_vit
-    finally:
-        sys.path.pop(0)
+    from make_golden import write_tiny_vit
+
     return write_tiny_vit(tmp_path_factory.mktemp("backbone") / "vit")
+
+
+@pytest.fixture(scope="session")
+def shaded_npz(tmp_path_factory):
+    """A set in MedMNIST's layout of 4 classes told apart by shade, each with images in every split."""
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for split, count in (("train", 64), ("val", 40), ("test", 40)):
+        labels = np.arange(count) % 4
+        noise = rng.normal(0, 20, (count, 14, 14, 3))
+        arrays[f"{split}_images"] = np.clip(40 + 55 * labels[:, None, None, None] + noise, 0, 255).astype(np.uint8)
+        arrays[f"{split}_labels"] = labels[:, None].astype(np.uint8)
+    path = tmp_path_factory.mktemp("data") / "shaded.npz"
+    np.savez(path, **arrays)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +96,50 @@ def tiny_run(tmp_path_factory, tiny_vit, coloured_npz):
     folder = tmp_path_factory.mktemp("run") / "run"
     config = TrainConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=4, lr=5e-3, batch_size=16)
     return train(config, Settings(out=folder, save_dir=folder), Console(quiet=True))[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_ast(tmp_path_factory):
+    """An audio transformer with random weights in Hugging Face layout: 2 blocks, 32 wide, 64 frames x 16 filters."""
+    import json
+
+    import torch
+    from transformers import ASTConfig, ASTModel
+
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        initializer_range=0.2,
+        patch_size=8,
+        frequency_stride=8,
+        time_stride=8,
+        max_length=64,
+        num_mel_bins=16,
+    )
+    folder = tmp_path_factory.mktemp("backbone") / "ast"
+    ASTModel(config).save_pretrained(folder)
+    extractor = {"sampling_rate": 16_000, "max_length": 64, "num_mel_bins": 16, "mean": -4.0, "std": 4.0}
+    (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    """A learnable folder of sounds: three classes told apart by pitch, 20 files each, in three formats."""
+    import soundfile
+
+    root = tmp_path_factory.mktemp("data") / "tones"
+    rng = np.random.default_rng(0)
+    for hertz in (200, 800, 3200):
+        (root / f"hz{hertz}").mkdir(parents=True)
+        for index in range(20):
+            time = np.arange(9_600) / 16_000
+            sound = 0.5 * np.sin(2 * np.pi * hertz * rng.uniform(0.9, 1.1) * time) + rng.normal(0, 0.02, len(time))
+            soundfile.write(root / f"hz{hertz}" / f"{index}.{('wav', 'ogg', 'flac')[index % 3]}", sound, 16_000)
+    return root
 
 
 @pytest.fixture

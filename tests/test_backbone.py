@@ -8,8 +8,10 @@ import pytest
 import torch
 import transformers
 
-from pfedge.backbone import load_backbone
+from pfedge.backbone import load_backbone, transformers4_name
 from pfedge.errors import BackboneError
+from pfedge_runtime.audio import AudioPreprocess
+from pfedge_runtime.errors import UsageError
 
 PREPROCESSOR = {
     "size": {"height": 14, "width": 14},
@@ -52,6 +54,43 @@ def test_equals_the_whole_model_of_transformers(family, tiny_vit, tiny_dinov2):
     assert torch.allclose(actual, expected, atol=1e-5)
 
 
+def test_an_audio_transformer_equals_transformers_own(tiny_ast):
+    backbone = load_backbone(str(tiny_ast)).eval()
+    assert backbone.preprocess == AudioPreprocess(frames=64, mels=16, mean=-4.0, std=4.0)
+    assert (backbone.width, backbone.tokens, backbone.image_size) == (32, 2 + 8 * 2, None)
+    whole = transformers.ASTModel.from_pretrained(tiny_ast).eval()
+    features = torch.randn(3, 64, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = whole(features).last_hidden_state
+        actual = whole.layernorm(backbone.encode(backbone.embed(features)))
+    assert torch.allclose(actual, expected, atol=1e-5)
+
+
+def test_an_audio_transformer_has_no_image_size(tiny_ast):
+    with pytest.raises(UsageError, match="listens to sounds"):
+        load_backbone(str(tiny_ast), image_size=28)
+
+
+def test_a_feature_extractor_that_does_not_fit_is_refused(tiny_ast, tmp_path):
+    folder = shutil.copytree(tiny_ast, tmp_path / "ast")
+    extractor = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**extractor, "max_length": 1024}))
+    with pytest.raises(BackboneError, match="takes 64 frames x 16 mel filters"):
+        load_backbone(str(folder))
+    del extractor["mean"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
+    with pytest.raises(BackboneError, match="lacks mean"):
+        load_backbone(str(folder))
+
+
+def test_names_are_those_of_transformers_4(tiny_vit, tiny_ast):
+    for folder in (tiny_vit, tiny_ast):
+        names = {transformers4_name(name) for name in load_backbone(str(folder)).vit.state_dict()}
+        assert "encoder.layer.1.attention.attention.query.weight" in names
+        assert "encoder.layer.0.output.dense.bias" in names
+        assert {transformers4_name(name) for name in names} == names
+
+
 def test_preprocessing_is_read_and_not_guessed(tiny_vit, tiny_dinov2, tmp_path):
     plain = load_backbone(str(tiny_vit)).preprocess
     assert (plain.height, plain.resample, plain.shorter_side) == (14, "bilinear", None)
@@ -69,7 +108,7 @@ def test_position_embeddings_are_interpolated_as_transformers_does(family, tiny_
     backbone = load_backbone(str(folder), image_size=side)
     assert backbone.preprocess.height == side
     whole = getattr(transformers, kind).from_pretrained(folder).eval()
-    pixels = (images(side).permute(0, 3, 1, 2).float() / 255 - backbone.mean) / backbone.std
+    pixels = backbone.normalize(images(side))
     extra = {"interpolate_pos_encoding": True} if family == "vit" else {}
     with torch.no_grad():
         assert torch.allclose(backbone.embed(images(side)), whole.embeddings(pixels, **extra), atol=1e-5)

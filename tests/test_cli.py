@@ -118,7 +118,7 @@ def test_forget_asks_on_a_terminal(bundle_path, answer, rows, code):
         (["predict", "x.png", "--device", "tpu"], "unknown device 'tpu'", 2),
         (["predict", "x.png", "--bundle", "nowhere"], "no bundle at nowhere", 1),
         (["inspect", "--bundle", "nowhere"], "no bundle at nowhere", 1),
-        (["train", "--data-type", "audio"], "only image is", 2),
+        (["train", "--data-type", "audio"], "--data-type audio does not fit bloodmnist, which is image data", 2),
         (["train", "--guarantee", "exact"], "only shared can", 2),
         (["eval"], "give one run folder", 2),
         (
@@ -177,7 +177,7 @@ def test_a_bundle_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(cl
 
 
 def test_a_dicom_file_is_predicted(cli, bundle_path, tmp_path):
-    from test_preprocess import make_dicom
+    from test_image import make_dicom
 
     path = make_dicom(tmp_path / "slice.dcm", np.arange(400).reshape(20, 20))
     assert json.loads(cli("predict", path, "--json").stdout)["source"] == str(path)

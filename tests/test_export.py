@@ -13,13 +13,13 @@ from pfedge_runtime.selftest import run_selftest
 
 @pytest.fixture(scope="module")
 def exported(tiny_run, tmp_path_factory):
-    return export_run(tiny_run, ExportSettings(out=tmp_path_factory.mktemp("export") / "bundle", parity_images=0))
+    return export_run(tiny_run, ExportSettings(out=tmp_path_factory.mktemp("export") / "bundle", parity_inputs=0))
 
 
 def test_parity_on_every_test_image_at_every_bank_size(exported):
     _, report = exported
     assert report.passed
-    assert [(bank.rows, bank.images) for bank in report.banks] == [(3, 30), (1, 30), (1, 30), (2, 30)]
+    assert [(bank.rows, bank.inputs) for bank in report.banks] == [(3, 30), (1, 30), (1, 30), (2, 30)]
     assert max(bank.largest_difference for bank in report.banks) < 1e-4
 
 

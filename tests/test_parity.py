@@ -29,14 +29,14 @@ def test_equal_engines_pass():
     assert report.passed
     report.require()
     assert [comparison.rows for comparison in report.banks] == [4, 2, 1, 3]
-    assert all(comparison.images == 40 for comparison in report.banks)
+    assert all(comparison.inputs == 40 for comparison in report.banks)
 
 
 def test_one_wrong_logit_of_one_image_fails_and_is_named():
     toy = Toy()
     report = compare(toy, TorchEngine(toy, image=37, error=0.01), bank(), IMAGES, name="off")
     assert not report.passed
-    assert report.banks[0].worst_image == 37
+    assert report.banks[0].worst_input == 37
     assert report.banks[0].largest_difference == pytest.approx(0.01, abs=1e-4)
     with pytest.raises(ParityError, match=r"parity failed with all rows.*nothing was exported"):
         report.require()

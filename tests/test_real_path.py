@@ -14,7 +14,7 @@ def test_blood_cells_on_a_pretrained_vit(cli, shared_data, shared_weights, tmp_p
         "train", "--dataset", blood, "--model-name", shared_weights, "--out", "run", "--epochs", 1,
         "--train-limit", 128, "--eval-limit", 8,
     )  # fmt: skip
-    exported = json.loads(cli("export", "run", "--parity-images", 24, "--json").stdout)
+    exported = json.loads(cli("export", "run", "--parity-inputs", 24, "--json").stdout)
     assert exported["parity"]["passed"]
     image = min((blood / "test" / "3_ig").iterdir())
     before = json.loads(cli("predict", image, "--json").stdout)

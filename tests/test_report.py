@@ -37,7 +37,7 @@ def test_the_tables_say_what_needs_the_true_label_and_both_ways_of_counting(tiny
 
 def test_parts_can_be_left_out(tiny_run, tmp_path):
     modes = evaluate_run(tiny_run.folder, EvalSettings(save_dir=tmp_path, forgetting=False, limit=5), QUIET)
-    assert modes.images == 5
+    assert modes.inputs == 5
     assert modes.forgetting == ()
     assert evaluate_run(tiny_run.folder, EvalSettings(save_dir=tmp_path, modes=False), QUIET).modes == {}
 

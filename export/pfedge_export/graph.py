@@ -2,7 +2,7 @@
 
 The signature, the same for every guarantee (`shared` has these inputs; B, P, R stay symbolic):
 
-    images       uint8    [B, H, W, 3]
+    images       uint8    [B, H, W, 3]   or, for audio: features float32 [B, frames, mels]
     prompts      float32  [P, T, D]      P = 0 is legal
     head_weight  float32  [R, F]
     head_bias    float32  [R]
@@ -28,6 +28,7 @@ from torch.export import Dim
 
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.errors import PfedgeError
+from pfedge_runtime.preprocess import Preprocess
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
@@ -40,12 +41,13 @@ class ExportError(PfedgeError):
     """The module cannot be turned into the graph that was asked for."""
 
 
-def trace_inputs(bank: PromptBank, size: tuple[int, int]) -> dict[str, Tensor]:
+def trace_inputs(bank: PromptBank, preprocess: Preprocess) -> dict[str, Tensor]:
     """Return inputs of the right shapes with made-up values: no row's bytes may reach the exporter."""
     generator = torch.Generator().manual_seed(0)
     tokens, width = bank.prompts.shape[1:]
+    values = torch.rand(TRACE_BATCH, *preprocess.shape, generator=generator)
     return {
-        "images": torch.randint(0, 256, (TRACE_BATCH, *size, 3), dtype=torch.uint8, generator=generator),
+        preprocess.input_name: (values * 255).byte() if preprocess.dtype == "uint8" else values,
         "prompts": torch.randn(TRACE_ROWS + 1, tokens, width, generator=generator),
         "head_weight": torch.randn(TRACE_ROWS, bank.head_weight.shape[1], generator=generator),
         "head_bias": torch.randn(TRACE_ROWS, generator=generator),
@@ -53,15 +55,15 @@ def trace_inputs(bank: PromptBank, size: tuple[int, int]) -> dict[str, Tensor]:
 
 
 def export_graph(
-    module: nn.Module, bank: PromptBank, path: Path, *, size: tuple[int, int], opset: int = DEFAULT_OPSET
+    module: nn.Module, bank: PromptBank, path: Path, preprocess: Preprocess, *, opset: int = DEFAULT_OPSET
 ) -> onnx.ModelProto:
     """Write the ONNX graph of `module` to `path`; above 2 GB its weights go to `<path>.data`.
 
     Args:
-        module: maps the four inputs above to logits; no row of the bank may be among its weights.
+        module: maps the four inputs above, in that order, to logits; no row of the bank may be among its weights.
         bank: gives the fixed dimensions T, D and F.
         path: where the graph goes.
-        size: H, W in pixels.
+        preprocess: gives the first input's name, shape and dtype.
         opset: ONNX opset version.
 
     Returns:
@@ -74,16 +76,16 @@ def export_graph(
     if not OLDEST_OPSET <= opset <= newest:
         message = f"cannot export to ONNX opset {opset}: choose {OLDEST_OPSET} to {newest}"
         raise ExportError(message)
-    inputs = trace_inputs(bank, size)
+    inputs = trace_inputs(bank, preprocess)
     batch, prompts, rows = Dim("B", min=1), Dim("P", min=0), Dim("R", min=1)
-    dynamic = {"images": {0: batch}, "prompts": {0: prompts}, "head_weight": {0: rows}, "head_bias": {0: rows}}
+    dynamic = ({0: batch}, {0: prompts}, {0: rows}, {0: rows})
     weight_bytes = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     external = weight_bytes > EXTERNAL_DATA_BYTES
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval().cpu(),
-                kwargs=inputs,
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=opset,
                 dynamic_shapes=dynamic,
@@ -107,7 +109,7 @@ def export_graph(
     if graph.opset_import[0].version != opset:
         message = f"cannot export to ONNX opset {opset}: torch wrote opset {graph.opset_import[0].version}"
         raise ExportError(message)
-    require_symbolic(graph)
+    require_symbolic(graph, preprocess)
     require_no_row(path, bank)
     return graph
 
@@ -123,7 +125,7 @@ def describe(values: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -- proto
     return described
 
 
-def require_symbolic(graph: onnx.ModelProto) -> None:
+def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess) -> None:
     """Check that B, P and R stayed symbolic and the rest stayed fixed.
 
     Raises:
@@ -131,7 +133,8 @@ def require_symbolic(graph: onnx.ModelProto) -> None:
     """
     found = {**describe(graph.graph.input), **describe(graph.graph.output)}
     symbolic = {name: [dim for dim in value["shape"] if isinstance(dim, str)] for name, value in found.items()}
-    expected = {"images": ["B"], "prompts": ["P"], "head_weight": ["R"], "head_bias": ["R"], "logits": ["B", "R"]}
+    bank = {"prompts": ["P"], "head_weight": ["R"], "head_bias": ["R"]}
+    expected = {preprocess.input_name: ["B"], **bank, "logits": ["B", "R"]}
     if symbolic != expected:
         message = f"the exported graph has symbolic dimensions {symbolic}, expected {expected}"
         raise ExportError(message)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,10 @@ from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, Bundle
 from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.manifest import ClassEntry, Manifest
-from pfedge_runtime.preprocess import ImagePreprocess
+from pfedge_runtime.preprocess import Preprocess
 from pfedge_runtime.storage import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
 
-SELFTEST_IMAGES = 4
+SELFTEST_INPUTS = 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Recipe:
         guarantee: `shared`, `isolated` or `exact`.
         dataset: name of what it was trained on.
         classes: all class names; the class id is the position.
-        preprocess: how an image file becomes a graph input.
+        preprocess: how a file becomes a graph input.
         reach: trained parameters in `rows`, and `shared` ones that forgetting cannot reach.
         made_by: versions of what trained it.
         opset: ONNX opset.
@@ -43,7 +44,7 @@ class Recipe:
     guarantee: str
     dataset: str
     classes: tuple[str, ...]
-    preprocess: ImagePreprocess
+    preprocess: Preprocess
     reach: dict[str, int]
     made_by: dict[str, str]
     opset: int = DEFAULT_OPSET
@@ -55,18 +56,18 @@ def export_bundle(
     module: nn.Module,
     bank: PromptBank,
     recipe: Recipe,
-    images: NDArray[np.uint8],
+    inputs: NDArray[Any],
     *,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Bundle, ParityReport]:
-    """Export `module` and `bank` to a new bundle at `destination`, and compare them on real images.
+    """Export `module` and `bank` to a new bundle at `destination`, and compare them on real inputs.
 
     Args:
         destination: a folder that does not exist yet, or is empty.
         module: see `pfedge_export.graph`.
         bank: all rows.
         recipe: the rest.
-        images: uint8 `[N, H, W, 3]`, real images of the graph's size; the first few go into the self-test.
+        inputs: real ones of the graph's size, `[N, *preprocess.shape]`; the first few go into the self-test.
         on_progress: told what is being done.
 
     Raises:
@@ -77,14 +78,13 @@ def export_bundle(
     require_vacant(destination)
     with staged_folder(destination) as folder:
         on_progress("tracing the graph")
-        size = (recipe.preprocess.height, recipe.preprocess.width)
-        graph = export_graph(module, bank, folder / GRAPH, size=size, opset=recipe.opset)
-        on_progress(f"comparing with torch on {len(images)} images")
+        graph = export_graph(module, bank, folder / GRAPH, recipe.preprocess, opset=recipe.opset)
+        on_progress(f"comparing with torch on {len(inputs)} inputs")
         engine = OnnxRuntimeEngine(folder / GRAPH)
-        report = compare(module, engine, bank, images, name="ONNX Runtime, CPU", tolerance=recipe.tolerance)
+        report = compare(module, engine, bank, inputs, name="ONNX Runtime, CPU", tolerance=recipe.tolerance)
         report.require()
         on_progress("writing the bundle")
-        (folder / SELFTEST).write_bytes(_selftest(module, bank, images[:SELFTEST_IMAGES]))
+        (folder / SELFTEST).write_bytes(_selftest(module, bank, recipe.preprocess.input_name, inputs[:SELFTEST_INPUTS]))
         files = {
             file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
         }
@@ -112,17 +112,19 @@ def export_bundle(
     return Bundle.open(destination), report
 
 
-def _selftest(module: nn.Module, bank: PromptBank, images: NDArray[np.uint8]) -> bytes:
-    """Return an `.npz`: `images`, and for each bank size `<i>.rows` (class ids) and `<i>.logits` (torch's).
+def _selftest(module: nn.Module, bank: PromptBank, name: str, inputs: NDArray[Any]) -> bytes:
+    """Return an `.npz`: the inputs under the graph's name for them, and the cases.
+
+    Each case has `<i>.rows` (class ids) and `<i>.logits` (torch's).
 
     Besides the sizes of the parity report there is one case per row alone, so that a device that has
     forgotten any classes still has cases left to run.
     """
     banks = [*bank_sizes(bank).values(), *(bank.select({class_id}) for class_id in bank.class_ids)]
-    arrays: dict[str, NDArray[np.generic]] = {"images": images}
+    arrays: dict[str, NDArray[np.generic]] = {name: inputs}
     for index, smaller in enumerate(banks):
         arrays[f"{index}.rows"] = np.array(smaller.class_ids, dtype=np.int64)
-        arrays[f"{index}.logits"] = torch_logits(module, images, smaller)
+        arrays[f"{index}.logits"] = torch_logits(module, inputs, smaller)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

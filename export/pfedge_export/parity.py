@@ -1,4 +1,4 @@
-"""Comparing the exported graph with the module it came from, on real images, at several bank sizes.
+"""Comparing the exported graph with the module it came from, on real inputs, at several bank sizes.
 
 Judged as a user would: by decisions first, by the largest difference of a logit second.
 """
@@ -33,18 +33,18 @@ class BankParity:
     Attributes:
         bank: what bank it was made with, in words.
         rows: R.
-        images: how many images.
-        agreement: share of images on which both name the same class.
+        inputs: how many images or sounds.
+        agreement: share of inputs on which both name the same class.
         largest_difference: largest absolute difference of a logit.
-        worst_image: index of the image that has it.
+        worst_input: index of the input that has it.
     """
 
     bank: str
     rows: int
-    images: int
+    inputs: int
     agreement: float
     largest_difference: float
-    worst_image: int
+    worst_input: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ParityReport:
         if not self.passed:
             worst = max(self.banks, key=lambda bank: (1 - bank.agreement, bank.largest_difference))
             message = (
-                f"parity failed with {worst.bank}: decisions agree on {worst.agreement:.1%} of {worst.images} images, "
+                f"parity failed with {worst.bank}: decisions agree on {worst.agreement:.1%} of {worst.inputs} inputs, "
                 f"largest logit difference {worst.largest_difference:.2g} (allowed {self.tolerance:.0e}); "
                 "nothing was exported"
             )
@@ -100,19 +100,19 @@ def compare(
     module: nn.Module,
     engine: Engine,
     bank: PromptBank,
-    images: NDArray[np.uint8],
+    inputs: NDArray[Any],
     *,
     name: str,
     tolerance: float = TOLERANCE,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ParityReport:
-    """Compare `module` with `engine` on uint8 images `[N, H, W, 3]` at every bank size.
+    """Compare `module` with `engine` on inputs `[N, ...]` of the graph's size at every bank size.
 
     Args:
         module: the torch module that was exported.
         engine: what runs the exported graph.
         bank: the full bank.
-        images: real images.
+        inputs: real images, or features of real sounds.
         name: what the engine is called in the report.
         tolerance: largest allowed absolute difference of a logit.
         on_progress: called with comparisons done and their number.
@@ -120,17 +120,17 @@ def compare(
     reports = []
     banks = bank_sizes(bank)
     for done, (words, smaller) in enumerate(banks.items(), start=1):
-        ours = torch_logits(module, images, smaller)
-        theirs = np.concatenate([engine.run(images[i : i + BATCH], smaller) for i in range(0, len(images), BATCH)])
+        ours = torch_logits(module, inputs, smaller)
+        theirs = np.concatenate([engine.run(inputs[i : i + BATCH], smaller) for i in range(0, len(inputs), BATCH)])
         difference = np.abs(ours - theirs).max(axis=1)
         reports.append(
             BankParity(
                 bank=words,
                 rows=len(smaller),
-                images=len(images),
+                inputs=len(inputs),
                 agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
                 largest_difference=float(difference.max()),
-                worst_image=int(difference.argmax()),
+                worst_input=int(difference.argmax()),
             )
         )
         if on_progress:
@@ -139,8 +139,8 @@ def compare(
 
 
 @torch.no_grad()
-def torch_logits(module: nn.Module, images: NDArray[np.uint8], bank: PromptBank) -> NDArray[np.float32]:
+def torch_logits(module: nn.Module, inputs: NDArray[Any], bank: PromptBank) -> NDArray[np.float32]:
     """Return the module's logits `[N, R]`, float32, on the CPU."""
     parts = [torch.from_numpy(np.array(part)) for part in (bank.prompts, bank.head_weight, bank.head_bias)]
-    chunks = [module(torch.from_numpy(images[i : i + BATCH]), *parts).numpy() for i in range(0, len(images), BATCH)]
+    chunks = [module(torch.from_numpy(inputs[i : i + BATCH]), *parts).numpy() for i in range(0, len(inputs), BATCH)]
     return np.concatenate(chunks)

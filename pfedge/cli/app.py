@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import pfedge
-from pfedge.cli import demo, evaluate, export, forget, inspect, predict, train
+from pfedge.cli import demo, evaluate, export, forget, import_reference, inspect, predict, train
 from pfedge_runtime.errors import PfedgeError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("forget")(forget.forget)
 app.command("inspect")(inspect.inspect)
+app.command("import-reference")(import_reference.import_reference)
 app.command("demo")(demo.demo)
 
 
@@ -48,6 +49,7 @@ def root(
     \b
     pfedge train --dataset bloodmnist     train one removable row per class on a frozen backbone
     pfedge eval RUN                       accuracy in every prompt mode, and after forgetting every subset
+    pfedge import-reference CKPT.pt       a checkpoint of the paper's published code, as a run
     pfedge export RUN                     an ONNX bundle whose rows are a run-time input
     pfedge predict cell.png               on the device, without PyTorch
     pfedge forget --class 3               drop a row: no data, no training, no re-export

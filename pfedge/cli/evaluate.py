@@ -10,22 +10,24 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.extras import needs
+from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
 from pfedge_runtime.errors import UsageError
 
 REDIRECTED_WIDTH = 160  # in a file or a pipe no column is too many
 
 
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="A run folder or a checkpoint.", show_default=False)] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="A run folder, a checkpoint (also one of the reference), or a bundle.", show_default=False),
+    ] = None,
     *,
     ckpt: Annotated[Path | None, typer.Option(help="The same, in the reference's spelling.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set to test on.", show_default="the run's")] = None,
     model_name: Annotated[
         str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
-    ] = None,
+    data_root: DataRootOption = None,
     save_dir: Annotated[Path | None, typer.Option(help="Where results go.", show_default="beside the run")] = None,
     limit: Annotated[int, typer.Option(min=0, help="At most so many test images; 0: all.")] = 0,
     max_subsets: Annotated[
@@ -42,25 +44,44 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
-    data_type: Annotated[str, typer.Option(help="image; audio is not in this version.")] = "image",
+    data_type: DataTypeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Measure accuracy in every prompt mode, and what forgetting does to every subset of classes.
 
     Forgetting is counted in two ways: "prompt dropped only" is the paper's (the head still has all K outputs),
     "row dropped" is what `pfedge forget` does (the class has no output left).
+
+    A bundle is measured as it is deployed, with the rows that its bank still has: accuracy, abstention, and what
+    inputs of forgotten classes are called. Give --dataset then.
     """
     chosen = run or ckpt
     if chosen is None or (run and ckpt):
         message = "give one run folder or checkpoint: pfedge eval RUN"
         raise UsageError(message)
-    if data_type != "image":
-        message = f"data type {data_type!r} is not supported by this version: only image is"
-        raise UsageError(message)
     with needs("train", "eval"):
         from rich.console import Console
 
-        from pfedge import report
+        from pfedge import deployed, report
+        from pfedge.data import data_kind, load_dataset
+    if dataset:
+        require_data_type(data_type, data_kind(dataset), dataset)
+    console, tables = Console(stderr=True), Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH)
+    if (chosen / "manifest.json").is_file():
+        if dataset is None:
+            message = "a bundle does not say where its test data are: give --dataset"
+            raise UsageError(message)
+        from pfedge_runtime.classifier import Classifier
+
+        classifier = Classifier.open(chosen, device="cpu" if device == "auto" else device, batch_size=batch_size)
+        side = getattr(classifier.bundle.manifest.preprocess, "height", None)
+        data = load_dataset(dataset, image_size=side, data_root=data_root, download=download)
+        outcome = deployed.evaluate_bundle(classifier, data, console, limit=limit)
+        if as_json:
+            typer.echo(json.dumps(outcome.to_json()))
+        else:
+            deployed.show_bundle(outcome, tables)
+        return
     settings = report.EvalSettings(
         dataset=dataset,
         model_name=model_name,
@@ -78,8 +99,8 @@ def evaluate(
         batch_size=batch_size,
         download=download,
     )
-    evaluation = report.evaluate_run(chosen, settings, Console(stderr=True))
+    evaluation = report.evaluate_run(chosen, settings, console)
     if as_json:
         typer.echo(json.dumps(evaluation.to_json()))
     else:
-        report.show(evaluation, Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
+        report.show(evaluation, tables)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.extras import needs
+from pfedge.cli.options import DataRootOption
 from pfedge_runtime.errors import UsageError
 
 
@@ -18,22 +19,20 @@ def export(
     to: Annotated[str, typer.Option(help="Target; this version writes onnx.")] = "onnx",
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or empty.")] = Path("bundle"),
     graph_opset: Annotated[int, typer.Option(min=18, help="ONNX opset.")] = 20,
-    parity_images: Annotated[int, typer.Option(min=0, help="Test images to compare on; 0: all.")] = 100,
+    parity_inputs: Annotated[int, typer.Option(min=0, help="Test inputs to compare on; 0: all.")] = 100,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest logit difference allowed.")] = 1e-4,
-    dataset: Annotated[str | None, typer.Option(help="Where test images come from.", show_default="the run's")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Where test inputs come from.", show_default="the run's")] = None,
     model_name: Annotated[
         str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
-    ] = None,
+    data_root: DataRootOption = None,
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
 ) -> None:
     """Export a run as a bundle for devices: graph, bank, manifest and self-test.
 
     The graph holds no row: the bank is its run-time input, so that forgetting never needs another export. Torch
-    and ONNX Runtime are compared on real test images at several bank sizes; if they disagree, nothing is kept.
+    and ONNX Runtime are compared on real test inputs at several bank sizes; if they disagree, nothing is kept.
     """
     if to != "onnx":
         message = f"unknown target {to!r}; this version exports to onnx"
@@ -44,7 +43,7 @@ def export(
     settings = ExportSettings(
         out=out,
         opset=graph_opset,
-        parity_images=parity_images,
+        parity_inputs=parity_inputs,
         tolerance=tolerance,
         dataset=dataset,
         model_name=model_name,
@@ -58,7 +57,7 @@ def export(
     typer.echo(f"parity, {report.engine} against torch, tolerance {report.tolerance:.0e}:")
     for bank in report.banks:
         typer.echo(
-            f"  {bank.bank:<22} {bank.images} images   decisions agree {bank.agreement:.2%}   "
+            f"  {bank.bank:<22} {bank.inputs} inputs   decisions agree {bank.agreement:.2%}   "
             f"largest difference {bank.largest_difference:.1e}"
         )
     typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id})")

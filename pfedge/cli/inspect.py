@@ -37,7 +37,7 @@ def inspect(
         typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")
         beyond = shared / (rows + shared)
         typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
-        typer.echo(f"input      {manifest.preprocess.height} x {manifest.preprocess.width} px, opset {manifest.opset}")
+        typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}")
         typer.echo(f"coverage   {len(bank)} of {sum(entry.row is not None for entry in manifest.classes)} rows")
         for entry in manifest.classes:
             state = "row" if entry.id in bank.class_ids else "forgotten" if entry.row else "never had a row"

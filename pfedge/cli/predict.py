@@ -13,7 +13,9 @@ from pfedge_runtime.errors import PfedgeError
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, DICOM files (extra dicom) or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Images, DICOM files (extra dicom), sounds (extra audio), or folders of them.")
+    ],
     *,
     bundle: BundleOption = Path("bundle"),
     device: DeviceOption = "cpu",
@@ -25,7 +27,7 @@ def predict(
     thresholds: Annotated[bool, typer.Option(help="Abstain where no row's own threshold is reached.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with every row's score.")] = False,
 ) -> None:
-    """Predict the class of images, among the rows that the bundle still has.
+    """Predict the class of images or sounds, among the rows that the bundle still has.
 
     A path that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
     row's score is below what it accepts: no decision should be made.

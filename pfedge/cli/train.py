@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.extras import needs
+from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
 from pfedge_runtime.errors import UsageError
 
 
@@ -17,13 +18,17 @@ def train(
     dataset: Annotated[
         str,
         typer.Option(
-            help="A MedMNIST 2D set, digits, the path of an .npz in MedMNIST's layout, or of a folder "
-            "root/{train,val,test}/<class>/*."
+            help="A MedMNIST 2D set, cifar10, cifar100, esc10, esc50, urbansound8k, digits, the path of an .npz in "
+            "MedMNIST's layout, or of a folder of images or sounds, root/{train,val,test}/<class>/* or <class>/*."
         ),
     ] = "bloodmnist",
     model_name: Annotated[
-        str, typer.Option(help="Backbone: hub name, local folder, or builtin:micro (28 px, no download).")
-    ] = "google/vit-base-patch16-224",
+        str | None,
+        typer.Option(
+            help="Backbone: hub name, local folder, or builtin:micro (28 px, no download).",
+            show_default="google/vit-base-patch16-224; for audio MIT/ast-finetuned-audioset-10-10-0.4593",
+        ),
+    ] = None,
     guarantee: Annotated[str, typer.Option(help="What forgetting promises; this version trains shared.")] = "shared",
     tokens_per_class: Annotated[int, typer.Option(min=1, help="Prompt tokens per row (T).")] = 1,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
@@ -37,9 +42,7 @@ def train(
         Path | None,
         typer.Option(help="Folder of the epochs' checkpoints and accuracies.", show_default="checkpoints, or --out"),
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of MedMNIST .npz files.", show_default="~/.medmnist")
-    ] = None,
+    data_root: DataRootOption = None,
     size: Annotated[int | None, typer.Option(help="MedMNIST size: 28, 64, 128, 224.", show_default="fits")] = None,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Side of the backbone's images in pixels.", show_default="its own")
@@ -47,6 +50,9 @@ def train(
     train_split: Annotated[
         str, typer.Option(help="train or val (the reference trains octmnist on val: its train is large).")
     ] = "train",
+    test_fold: Annotated[
+        int | None, typer.Option(help="Fold to test on, for ESC and UrbanSound8K.", show_default="the last")
+    ] = None,
     exclude_class: Annotated[
         list[str] | None, typer.Option(help="Train as if this class (id or name) had never been; repeatable.")
     ] = None,
@@ -61,7 +67,7 @@ def train(
     eval_limit: Annotated[int, typer.Option(min=0, help="Images of each such look; 0: all.")] = 200,
     eval_split: Annotated[str, typer.Option(help="Split of such looks: val or test.")] = "val",
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
-    data_type: Annotated[str, typer.Option(help="image; audio is not in this version.")] = "image",
+    data_type: DataTypeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run folder and its metrics as JSON.")] = False,
 ) -> None:
     r"""Train a prompt-bank model: a frozen backbone and one removable row per class.
@@ -73,9 +79,6 @@ def train(
     pfedge train --dataset digits --model-name builtin:micro --epochs 10
     pfedge train --dataset bloodmnist --data-root ~/medmnist --out runs/blood
     """
-    if data_type != "image":
-        message = f"data type {data_type!r} is not supported by this version: only image is"
-        raise UsageError(message)
     if guarantee != "shared":
         message = f"guarantee {guarantee!r} cannot be trained by this version: only shared can"
         raise UsageError(message)
@@ -83,11 +86,14 @@ def train(
         from rich.console import Console
 
         from pfedge import train as trainer
+        from pfedge.backbone import DEFAULT_BACKBONES
+        from pfedge.data import data_kind
+    kind = require_data_type(data_type, data_kind(dataset), dataset)
     short = Path(dataset).expanduser().resolve().stem
     checkpoints = save_dir or out or Path("checkpoints")
     config = trainer.TrainConfig(
         dataset=dataset,
-        model_name=model_name,
+        model_name=model_name or DEFAULT_BACKBONES[kind],
         guarantee=guarantee,
         tokens_per_class=tokens_per_class,
         epochs=epochs,
@@ -97,6 +103,7 @@ def train(
         image_size=image_size,
         size=size,
         train_split=train_split,
+        test_fold=test_fold,
         exclude=tuple(exclude_class or ()),
         train_limit=train_limit,
     )

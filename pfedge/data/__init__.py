@@ -1,34 +1,48 @@
-"""Labelled images for training and evaluation, from wherever they lie.
+"""Labelled images and sounds for training and evaluation, from wherever they lie.
 
     dataset = load_dataset("bloodmnist", data_root=Path("~/data"), image_size=224)
     dataset.train.batch(np.arange(32), preprocess)      # uint8 [32, H, W, 3]
 
-A name is one of: a MedMNIST 2D set (`bloodmnist`), `digits` (scikit-learn's handwritten digits, no file
-needed), the path of an `.npz` in MedMNIST's array layout, or the path of an image folder
-`root/{train,val,test}/<class>/*`. A folder that is called like a known set is `./bloodmnist`.
+A name is one of: a MedMNIST 2D set (`bloodmnist`), `cifar10`, `cifar100`, `esc10`, `esc50`, `urbansound8k`,
+`digits` (scikit-learn's handwritten digits, no file needed), the path of an `.npz` in MedMNIST's array layout, or
+the path of a folder of images or sounds (`pfedge.data.files`). A folder that is called like a known set is
+`./bloodmnist`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pfedge.data.audio import AUDIO_SETS, is_published_audio, load_audio, load_published
+from pfedge.data.cifar import CIFAR_SETS, load_cifar
 from pfedge.data.dataset import Dataset, Split
 from pfedge.data.digits import load_digits
-from pfedge.data.folder import load_folder
+from pfedge.data.files import folder_kind, load_folder
 from pfedge.data.medmnist import MEDMNIST_SETS, load_medmnist
 from pfedge.data.npz import load_npz
 from pfedge.errors import DataError
 
-__all__ = ["Dataset", "Split", "load_dataset"]
+__all__ = ["Dataset", "Split", "data_kind", "load_dataset"]
+
+KNOWN = ("digits", *MEDMNIST_SETS, *CIFAR_SETS, *AUDIO_SETS)
+
+
+def data_kind(name: str) -> str:
+    """Return `audio` or `image`: what a data set holds, without loading it."""
+    path = Path(name).expanduser()
+    if name in KNOWN or not path.is_dir():
+        return "audio" if name in AUDIO_SETS else "image"
+    return "audio" if is_published_audio(path) else folder_kind(path)
 
 
 def load_dataset(
     name: str,
     *,
-    image_size: int,
+    image_size: int | None = None,
     data_root: Path | None = None,
     size: int | None = None,
     train_split: str | None = None,
+    test_fold: int | None = None,
     download: bool = True,
 ) -> Dataset:
     """Load a data set by name or path.
@@ -36,9 +50,10 @@ def load_dataset(
     Args:
         name: see the module's docstring.
         image_size: side in pixels of what the backbone sees; chooses among MedMNIST's sizes.
-        data_root: where MedMNIST files lie or go; None is MedMNIST's own default, `~/.medmnist`.
+        data_root: where the files of known sets lie; None is MedMNIST's own default, `~/.medmnist`.
         size: MedMNIST size 28, 64, 128 or 224; None takes the smallest that is not below `image_size`.
         train_split: the split to train on; None is `train`.
+        test_fold: the fold to test on, where a set has folds; None is the last.
         download: fetch a missing MedMNIST file.
 
     Raises:
@@ -48,12 +63,17 @@ def load_dataset(
     if name == "digits":
         dataset = load_digits()
     elif name in MEDMNIST_SETS:
-        dataset = load_medmnist(name, root=data_root, size=size, image_size=image_size, download=download)
+        dataset = load_medmnist(name, root=data_root, size=size, image_size=image_size or 0, download=download)
+    elif name in CIFAR_SETS:
+        dataset = load_cifar(name, root=data_root)
+    elif name in AUDIO_SETS:
+        dataset = load_audio(name, root=data_root, test_fold=test_fold)
     elif path.suffix == ".npz":
         dataset = load_npz(path)
     elif path.is_dir():
-        dataset = load_folder(path)
+        published = is_published_audio(path)
+        dataset = load_published(path, test_fold=test_fold) if published else load_folder(path, test_fold=test_fold)
     else:
-        message = f"no data set {name!r}: not a folder, not an .npz, and not among digits, {', '.join(MEDMNIST_SETS)}"
+        message = f"no data set {name!r}: not a folder, not an .npz, and not among {', '.join(KNOWN)}"
         raise DataError(message)
     return dataset.train_on(train_split or "train")

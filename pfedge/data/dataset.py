@@ -1,61 +1,66 @@
-"""What a data set is: named classes and three splits of labelled images."""
+"""What a data set is: named classes and three splits of labelled images or sounds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedge.errors import DataError
+from pfedge_runtime.image import Pixels
 from pfedge_runtime.manifest import find_class
-from pfedge_runtime.preprocess import ImagePreprocess, Pixels
+from pfedge_runtime.preprocess import Preprocess
 
 MEMORY_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
 class Split:
-    """N labelled images, decoded when asked for.
+    """N labelled images or sounds, decoded when asked for.
 
     Attributes:
         labels: int64 `[N]`, class ids.
-        image: gives the image at an index as uint8 `[h, w, 3]`, of whatever size it has.
+        item: gives the one at an index, decoded: an image as uint8 `[h, w, 3]`, of whatever size it has, or a
+            `Sound`; or, where the split is prepared, what a backbone takes.
     """
 
     labels: NDArray[np.int64]
-    image: Callable[[int], Pixels]
+    item: Callable[[int], Any]
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.labels)
 
-    def batch(self, index: NDArray[np.int64], preprocess: ImagePreprocess) -> Pixels:
-        """Return the images at `index` as uint8 `[n, H, W, 3]`, resized as a device would resize them."""
-        return np.stack([preprocess(self.image(int(i))) for i in index])
+    def batch(self, index: NDArray[np.int64], preprocess: Preprocess) -> NDArray[Any]:
+        """Return the inputs `[n, ...]` made of those at `index`, as a device would make them."""
+        return np.stack([preprocess(self.item(int(i))) for i in index])
 
-    def prepared(self, preprocess: ImagePreprocess, on_progress: Callable[[int], None] | None = None) -> Split:
-        """Return a split whose images are decoded and resized already, where they fit in 4 GiB of memory."""
-        if len(self) * preprocess.height * preprocess.width * 3 > MEMORY_BYTES:
+    def prepared(self, preprocess: Preprocess, on_progress: Callable[[int], None] | None = None) -> Split:
+        """Return a split whose inputs are made already, where they fit in 4 GiB of memory."""
+        dtype = np.dtype(preprocess.dtype)
+        if len(self) * math.prod(preprocess.shape) * dtype.itemsize > MEMORY_BYTES:
             return self
-        images = np.empty((len(self), preprocess.height, preprocess.width, 3), dtype=np.uint8)
+        inputs = np.empty((len(self), *preprocess.shape), dtype=dtype)
 
         def fill(position: int) -> None:
-            images[position] = preprocess(self.image(position))
+            inputs[position] = preprocess(self.item(position))
 
         with ThreadPoolExecutor() as pool:
             for done, _ in enumerate(pool.map(fill, range(len(self))), start=1):
                 if on_progress is not None:
                     on_progress(done)
-        return replace(self, image=images.__getitem__)
+        return replace(self, item=inputs.__getitem__)
 
     def where(self, keep: NDArray[np.bool_]) -> Split:
         """Return the samples where `keep` `[N]` is True."""
         index = np.flatnonzero(keep)
-        image = self.image
-        return Split(labels=self.labels[index], image=lambda position: image(int(index[position])))
+        item = self.item
+        return Split(labels=self.labels[index], item=lambda position: item(int(index[position])))
 
     def only(self, class_ids: Sequence[int]) -> Split:
         """Return the samples of these classes."""
@@ -84,6 +89,7 @@ class Dataset:
         train: what is trained on.
         val: what thresholds and early looks use.
         test: what is reported.
+        kind: `image` or `audio`.
     """
 
     name: str
@@ -91,6 +97,7 @@ class Dataset:
     train: Split
     val: Split
     test: Split
+    kind: str = "image"
 
     def train_on(self, split: str) -> Dataset:
         """Return the data set whose training split is `split` (`train` or `val`); the two change places.
@@ -106,6 +113,16 @@ class Dataset:
             message = f"split {split} of {self.name} is empty"
             raise DataError(message)
         return self if split == "train" else replace(self, train=self.val, val=self.train)
+
+    def require_kind(self, preprocess: Preprocess, *, backbone: str) -> None:
+        """Check that a backbone takes what this data set holds.
+
+        Raises:
+            DataError: one is of images and the other of sounds.
+        """
+        if preprocess.kind != self.kind:
+            message = f"{self.name} is {self.kind} data, the backbone {backbone} takes {preprocess.kind} data"
+            raise DataError(message)
 
     def class_id(self, text: str) -> int:
         """Return the id of the class with this id or name.
@@ -145,7 +162,7 @@ def from_arrays(images: NDArray[np.generic], labels: NDArray[np.generic], *, cla
         pixels = images[position].astype(np.uint8, copy=False)
         return np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
 
-    return Split(labels=ids, image=image)
+    return Split(labels=ids, item=image)
 
 
 def require_labels(labels: NDArray[np.generic], *, source: str) -> None:

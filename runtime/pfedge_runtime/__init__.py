@@ -15,16 +15,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pfedge_runtime.audio import AudioPreprocess, read_sound
     from pfedge_runtime.bank import PromptBank
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.classifier import Classifier, Prediction
     from pfedge_runtime.errors import PfedgeError
     from pfedge_runtime.forgetting import Forgetting, forget, plan_forget
-    from pfedge_runtime.preprocess import ImagePreprocess, read_image
+    from pfedge_runtime.image import ImagePreprocess, read_image
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AudioPreprocess",
     "Bundle",
     "Classifier",
     "Forgetting",
@@ -35,19 +37,22 @@ __all__ = [
     "forget",
     "plan_forget",
     "read_image",
+    "read_sound",
 ]
 
 _HOMES = {
+    "AudioPreprocess": "audio",
     "Bundle": "bundle",
     "Classifier": "classifier",
     "Forgetting": "forgetting",
-    "ImagePreprocess": "preprocess",
+    "ImagePreprocess": "image",
     "PfedgeError": "errors",
     "Prediction": "classifier",
     "PromptBank": "bank",
     "forget": "forgetting",
     "plan_forget": "forgetting",
-    "read_image": "preprocess",
+    "read_image": "image",
+    "read_sound": "audio",
 }
 
 

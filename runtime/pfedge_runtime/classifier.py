@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.decision import decide
 from pfedge_runtime.engine import Engine, OnnxRuntimeEngine
 from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
-from pfedge_runtime.preprocess import Pixels, find_images, read_image
+from pfedge_runtime.preprocess import find_files
 
 T = TypeVar("T")
 
@@ -89,7 +90,7 @@ class Classifier:
         Args:
             bundle: an opened bundle.
             engine: what evaluates its graph.
-            batch_size: images per call of the engine.
+            batch_size: inputs per call of the engine.
             min_probability: abstain below this probability, whatever the rows' thresholds say.
             use_thresholds: False ignores the rows' own acceptance thresholds.
 
@@ -126,36 +127,42 @@ class Classifier:
             self._bank, self._stamp = self.bundle.bank(), stamp
         return self._bank
 
-    def logits(self, images: NDArray[np.uint8]) -> tuple[PromptBank, NDArray[np.float32]]:
-        """Return the bank used and the logits `[B, R]` of uint8 images `[B, H, W, 3]` of the graph's size.
+    def logits(self, inputs: NDArray[Any]) -> tuple[PromptBank, NDArray[np.float32]]:
+        """Return the bank used and the logits `[B, R]` of inputs that already have the graph's size.
+
+        Args:
+            inputs: images uint8 `[B, H, W, 3]`, or for an audio bundle features float32 `[B, frames, mels]`.
 
         Raises:
             InputError: the array has another shape or dtype.
         """
-        size = (self.bundle.manifest.preprocess.height, self.bundle.manifest.preprocess.width, 3)
-        if images.ndim != 4 or images.shape[1:] != size or images.dtype != np.uint8:  # noqa: PLR2004 -- NHWC
-            message = f"images must be uint8 {['B', *size]}, got {images.dtype} {list(images.shape)}"
+        expected = self.bundle.manifest.preprocess
+        if inputs.shape[1:] != expected.shape or inputs.dtype != expected.dtype:
+            message = (
+                f"{expected.input_name} must be {expected.dtype} {['B', *expected.shape]}, "
+                f"got {inputs.dtype} {list(inputs.shape)}"
+            )
             raise InputError(message)
         bank = self.bank
-        chunks = [self._engine.run(np.ascontiguousarray(chunk), bank) for chunk in self._batches(images)]
+        chunks = [self._engine.run(np.ascontiguousarray(chunk), bank) for chunk in self._batches(inputs)]
         return bank, np.concatenate(chunks) if chunks else np.zeros((0, len(bank)), dtype=np.float32)
 
-    def predict(self, images: NDArray[np.uint8], *, sources: Sequence[str] | None = None) -> list[Prediction]:
-        """Predict uint8 images `[B, H, W, 3]` that already have the graph's size; `sources` name them.
+    def predict(self, inputs: NDArray[Any], *, sources: Sequence[str] | None = None) -> list[Prediction]:
+        """Predict inputs that already have the graph's size, as `logits` takes them; `sources` name them.
 
         Raises:
             InputError: the array has another shape or dtype.
         """
-        names = sources if sources is not None else [None] * len(images)
+        names = sources if sources is not None else [None] * len(inputs)
         predictions: list[Prediction] = []
-        for chunk in self._batches(images):
+        for chunk in self._batches(inputs):
             predictions += self._predict_batch(chunk, names[len(predictions) : len(predictions) + len(chunk)])
         return predictions
 
     def predict_files(
         self, paths: Iterable[Path], *, on_error: Callable[[PfedgeError], None] | None = None
     ) -> Iterator[Prediction]:
-        """Predict image files and all images below folders, batch by batch, in order.
+        """Predict files (images, or sounds for an audio bundle) and all of them below folders, in batches, in order.
 
         Args:
             paths: files and folders.
@@ -163,36 +170,40 @@ class Classifier:
 
         Raises:
             InputError: a path is missing or a file cannot be read, and `on_error` is None.
-            MissingExtraError: a DICOM file without the extra `dicom`, and `on_error` is None.
+            MissingExtraError: a DICOM file without the extra `dicom`, a sound without `audio`, and `on_error` is None.
         """
+        preprocess = self.bundle.manifest.preprocess
 
-        def attempt(read: Callable[[Path], T], path: Path) -> T | None:
+        def attempt(read: Callable[[], T]) -> T | None:
             try:
-                return read(path)
+                return read()
             except (InputError, MissingExtraError) as error:
                 if on_error is None:
                     raise
                 on_error(error)
                 return None
 
-        def readable() -> Iterator[tuple[str, Pixels]]:
+        def load(file: Path) -> NDArray[Any]:
+            return preprocess(preprocess.read(file))
+
+        def readable() -> Iterator[tuple[str, NDArray[Any]]]:
             for path in paths:
-                for file in attempt(find_images, Path(path)) or ():
-                    image = attempt(read_image, file)
-                    if image is not None:
-                        yield str(file), self.bundle.manifest.preprocess(image)
+                for file in attempt(partial(find_files, Path(path), preprocess.suffixes)) or ():
+                    one = attempt(partial(load, file))
+                    if one is not None:
+                        yield str(file), one
 
-        inputs = readable()
-        while batch := list(islice(inputs, self._batch_size)):
-            sources, images = zip(*batch, strict=True)
-            yield from self.predict(np.stack(images), sources=sources)
+        found = readable()
+        while batch := list(islice(found, self._batch_size)):
+            sources, inputs = zip(*batch, strict=True)
+            yield from self.predict(np.stack(inputs), sources=sources)
 
-    def _batches(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(images), self._batch_size):
-            yield images[start : start + self._batch_size]
+    def _batches(self, inputs: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        for start in range(0, len(inputs), self._batch_size):
+            yield inputs[start : start + self._batch_size]
 
-    def _predict_batch(self, images: NDArray[np.uint8], sources: Sequence[str | None]) -> list[Prediction]:
-        bank, logits = self.logits(images)
+    def _predict_batch(self, inputs: NDArray[Any], sources: Sequence[str | None]) -> list[Prediction]:
+        bank, logits = self.logits(inputs)
         threshold = bank.threshold if self._use_thresholds else np.full_like(bank.threshold, -np.inf)
         decisions = decide(logits, threshold, min_probability=self._min_probability)
         predictions = []

@@ -1,7 +1,7 @@
 """Running the graph. One small protocol, one adapter per back end.
 
 engine = OnnxRuntimeEngine(bundle.graph_path, device="cpu")
-logits = engine.run(images, bank)      # uint8 [B, H, W, 3] -> float32 [B, R]
+logits = engine.run(inputs, bank)      # images uint8 [B, H, W, 3], or audio features -> float32 [B, R]
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError, UsageError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+BANK_INPUTS = {"prompts", "head_weight", "head_bias"}
 
 
 class Engine(Protocol):
     """Anything that can evaluate the graph."""
 
-    def run(self, images: NDArray[np.uint8], bank: PromptBank) -> NDArray[np.float32]:
-        """Return the logits `[B, R]` of images `[B, H, W, 3]`, one column per row in bank order."""
+    def run(self, inputs: NDArray[Any], bank: PromptBank) -> NDArray[np.float32]:
+        """Return the logits `[B, R]` of images `[B, H, W, 3]` or features, one column per row in bank order."""
 
 
 class OnnxRuntimeEngine:
@@ -67,15 +68,16 @@ class OnnxRuntimeEngine:
             raise ProviderError(message)
         self._session.disable_fallback()
         self._inputs = {value.name for value in self._session.get_inputs()}
+        self._input = next(iter(self._inputs - BANK_INPUTS), "")
 
-    def run(self, images: NDArray[np.uint8], bank: PromptBank) -> NDArray[np.float32]:
-        """Return the logits `[B, R]` of images `[B, H, W, 3]`, one column per row in bank order.
+    def run(self, inputs: NDArray[Any], bank: PromptBank) -> NDArray[np.float32]:
+        """Return the logits `[B, R]` of images `[B, H, W, 3]` or features, one column per row in bank order.
 
         Raises:
             ProviderError: the provider failed while running.
         """
         feed: dict[str, NDArray[Any]] = {
-            "images": images,
+            self._input: inputs,
             "prompts": bank.prompts,
             "head_weight": bank.head_weight,
             "head_bias": bank.head_bias,
@@ -84,7 +86,7 @@ class OnnxRuntimeEngine:
         try:
             logits: NDArray[np.float32] = self._session.run(["logits"], feed)[0]
         except Exception as error:  # as above
-            message = f"the graph failed on {len(images)} images: {_first_line(error)}"
+            message = f"the graph failed on {len(inputs)} inputs: {_first_line(error)}"
             raise ProviderError(message) from error
         return logits
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pfedge_runtime.errors import BundleError, UnknownClassError
-from pfedge_runtime.preprocess import ImagePreprocess
+from pfedge_runtime.preprocess import Preprocess, preprocess_from_json, preprocess_to_json
 from pfedge_runtime.storage import canonical_json
 
 SCHEMA = "pfedge-bundle/1"
@@ -40,7 +40,7 @@ class Manifest:
         guarantee: what forgetting promises: `shared`, `isolated` or `exact`.
         dataset: the name of what it was trained on.
         classes: all classes the model ever knew of, in id order.
-        preprocess: how an image file becomes a graph input.
+        preprocess: how a file becomes a graph input.
         inputs: name -> dtype and shape of each graph input; symbolic dimensions are strings.
         outputs: likewise.
         opset: ONNX opset of the graph.
@@ -54,7 +54,7 @@ class Manifest:
     guarantee: str
     dataset: str
     classes: tuple[ClassEntry, ...]
-    preprocess: ImagePreprocess
+    preprocess: Preprocess
     inputs: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     opset: int
@@ -87,7 +87,7 @@ class Manifest:
             "guarantee": self.guarantee,
             "dataset": self.dataset,
             "classes": [{"id": entry.id, "name": entry.name, "row": entry.row} for entry in self.classes],
-            "preprocess": self.preprocess.to_json(),
+            "preprocess": preprocess_to_json(self.preprocess),
             "inputs": self.inputs,
             "outputs": self.outputs,
             "opset": self.opset,
@@ -174,7 +174,7 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         guarantee=value["guarantee"],
         dataset=value["dataset"],
         classes=tuple(ClassEntry(entry["id"], entry["name"], entry["row"]) for entry in value["classes"]),
-        preprocess=ImagePreprocess.from_json(value["preprocess"]),
+        preprocess=preprocess_from_json(value["preprocess"]),
         inputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["inputs"].items()},
         outputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["outputs"].items()},
         opset=int(value["opset"]),

@@ -43,13 +43,13 @@ def run_selftest(bundle: Bundle, engine: Engine) -> SelfTest:
     cases, skipped, largest = 0, 0, 0.0
     try:
         with np.load(bundle.path / SELFTEST, allow_pickle=False) as archive:
-            images = archive["images"]
+            inputs = archive[bundle.manifest.preprocess.input_name]
             for index in range(sum(name.endswith(".rows") for name in archive.files)):
                 rows = archive[f"{index}.rows"].tolist()
                 if not set(rows) <= set(bank.class_ids):
                     skipped += 1
                     continue
-                difference = np.abs(engine.run(images, bank.select(rows)) - archive[f"{index}.logits"])
+                difference = np.abs(engine.run(inputs, bank.select(rows)) - archive[f"{index}.logits"])
                 largest = max(largest, float(difference.max()) if np.isfinite(difference).all() else np.inf)
                 cases += 1
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:

@@ -1,0 +1,39 @@
+"""Acceptance thresholds: below which score a row's answer is not believed.
+
+calibrate(model, calibration_split(dataset.val, labels, seed), labels, autocast)
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+
+from pfedge.data import Split
+from pfedge.evaluate import RowLabels, full_bank_logits
+from pfedge.model import PromptBankModel
+
+ACCEPTANCE = 0.95
+LIMIT = 5000
+
+
+def calibration_split(split: Split, labels: RowLabels, seed: int) -> Split:
+    """Return at most 5,000 validation inputs of the classes that have a row."""
+    return split.only(labels.class_ids).sample(LIMIT, seed)
+
+
+@torch.no_grad()
+def calibrate(model: PromptBankModel, split: Split, labels: RowLabels, autocast: AbstractContextManager[Any]) -> None:
+    """Set each row's threshold to the score that 95 % of its own class's validation inputs reach.
+
+    Only inputs of the row's own class are used. A class without validation inputs accepts everything.
+    """
+    split = split.only(model.class_ids)
+    logits = full_bank_logits(model, split, autocast=autocast)
+    own = labels.positions(split.labels).numpy()
+    for position in range(len(model.class_ids)):
+        scores = logits[own == position, position]
+        if len(scores):
+            model.threshold[position] = float(np.quantile(scores, 1 - ACCEPTANCE, method="lower"))
