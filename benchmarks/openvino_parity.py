@@ -37,7 +37,9 @@ def main() -> None:
     reference = OnnxRuntimeEngine(bundle.graph_path)
     print(f"OpenVINO {openvino.__version__.split('-')[0]}, float32, {len(images)} images")
     for words, bank in bank_sizes(bundle.bank()).items():
-        expected = np.concatenate([reference.run(images[i : i + BATCH], bank) for i in range(0, len(images), BATCH)])
+        expected = np.concatenate(
+            [reference.run(images[i : i + BATCH], bank).logits for i in range(0, len(images), BATCH)]
+        )
         logits = run(bank)
         agree = (logits.argmax(1) == expected.argmax(1)).mean()
         print(f"  {words:<22} decisions agree {agree:.2%}   largest difference {np.abs(logits - expected).max():.1e}")

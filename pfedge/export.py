@@ -17,6 +17,8 @@ from pfedge_export.parity import TOLERANCE
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.storage import require_vacant
 
+EXACT_TOLERANCE = 1e-5
+
 
 @dataclass(frozen=True)
 class ExportSettings:
@@ -26,7 +28,7 @@ class ExportSettings:
         out: the bundle's folder, new or empty.
         opset: ONNX opset.
         parity_inputs: how many test inputs the graph is compared with torch on; 0 is all.
-        tolerance: largest logit difference allowed.
+        tolerance: largest logit difference allowed; None is 1e-4, for `exact` 1e-5 of the largest logit.
         dataset: where those inputs come from; None is the run's own data set.
         data_root: where MedMNIST files lie.
         download: fetch a missing MedMNIST file.
@@ -36,7 +38,7 @@ class ExportSettings:
     out: Path
     opset: int = DEFAULT_OPSET
     parity_inputs: int = 100
-    tolerance: float = TOLERANCE
+    tolerance: float | None = None
     dataset: str | None = None
     data_root: Path | None = None
     download: bool = True
@@ -78,7 +80,7 @@ def export_run(
         reach=model.trained_parameters(),
         made_by=run.config["made_by"],
         opset=settings.opset,
-        tolerance=settings.tolerance,
+        tolerance=settings.tolerance or (EXACT_TOLERANCE if train["guarantee"] == "exact" else TOLERANCE),
     )
     bank = model.bank()
     return export_bundle(settings.out, model.deployable(), bank, recipe, inputs, on_progress=on_progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pfedge.evaluate import ForgettingAtK
+from pfedge.every_subset import SubsetEvaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,6 +83,26 @@ def forgetting(path: Path, results: Sequence[ForgettingAtK]) -> None:
         xlabel="classes forgotten (k)",
         ylabel="accuracy",
         ylim=(-0.02, 1.02),
+        title="Forgetting every subset of k classes",
+    )
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def every_subset(path: Path, outcome: SubsetEvaluation) -> None:
+    """Write retained accuracy against the number of classes forgotten, with every subset as a dot."""
+    figure = _figure(7, 4.5)
+    axes = figure.subplots()
+    sizes = [0, *outcome.subsets]
+    values = [[outcome.accuracy], *([one.retained for one in found] for found in outcome.subsets.values())]
+    axes.plot(sizes, [float(np.mean(value)) for value in values], marker="o", color="tab:green", label="mean")
+    axes.plot(sizes, [min(value) for value in values], linestyle=":", color="tab:green", label="worst subset")
+    for size, value in zip(sizes, values, strict=True):
+        axes.scatter([size] * len(value), value, s=8, alpha=0.35, color="tab:green")
+    axes.set(
+        xlabel="classes forgotten (k)",
+        ylabel="accuracy on the others",
+        ylim=(min(0.5, *(min(value) for value in values)) - 0.02, 1.02),
         title="Forgetting every subset of k classes",
     )
     axes.legend(fontsize="small")

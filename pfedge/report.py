@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -15,10 +17,11 @@ from pfedge.data import Dataset, load_dataset
 from pfedge.device import choose_autocast, choose_device
 from pfedge.errors import DataError
 from pfedge.evaluate import ForgettingAtK, RowLabels, accuracy_by_mode, evaluate_forgetting
-from pfedge.model import PromptBankModel
+from pfedge.every_subset import Scores, SubsetEvaluation, evaluate_every_subset
+from pfedge.exact import ExactModel, embed_split
 from pfedge.progress import bars
 from pfedge.prompting import MODES
-from pfedge.run import Run
+from pfedge.run import Model, Run
 from pfedge_runtime.storage import write_atomic
 
 NAME_LENGTH = 16
@@ -85,7 +88,7 @@ class Evaluation:
         }
 
 
-def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation:
+def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation | ExactEvaluation:
     """Evaluate a run or checkpoint, also one of the reference, on its test split and write what was found.
 
     Writes `<name>_inference_accuracies.json` in the reference's layout, `<name>_evaluation.json` with every
@@ -97,12 +100,14 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     device = choose_device(settings.device, settings.gpu_id)
     autocast = choose_autocast(settings.precision, device)
     run, model, dataset = _open(path, settings, console)
-    model.to(device)
     train = run.config["train"]
     dataset.require_kind(model.backbone.preprocess, backbone=model.backbone.name)
     if dataset.classes != tuple(run.config["classes"]):
         message = f"{dataset.name} has classes {list(dataset.classes)}, the run has {run.config['classes']}"
         raise DataError(message)
+    if isinstance(model, ExactModel):
+        return _evaluate_exact(run, model, dataset, settings, console)
+    model.to(device)
     labels = RowLabels(model.class_ids)
     seed = train["seed"] if settings.seed is None else settings.seed
     test = dataset.test.only(model.class_ids).sample(settings.limit)
@@ -132,7 +137,94 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     return Evaluation(**{**vars(evaluation), "written": tuple(written)})
 
 
-def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, PromptBankModel, Dataset]:
+@dataclass(frozen=True)
+class ExactEvaluation:
+    """The outcome for a run whose subsets are all evaluated from one pass.
+
+    Attributes:
+        name: `<dataset>_seed_<seed>`.
+        classes: all class names.
+        inputs: test inputs used.
+        pass_seconds: what the one pass over them took.
+        outcome: what was found.
+        written: the files written.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    inputs: int
+    pass_seconds: float
+    outcome: SubsetEvaluation
+    written: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        about = {"name": self.name, "inputs": self.inputs, "pass_seconds": round(self.pass_seconds, 3)}
+        return about | self.outcome.to_json()
+
+
+def _evaluate_exact(
+    run: Run, model: ExactModel, dataset: Dataset, settings: EvalSettings, console: Console
+) -> ExactEvaluation:
+    """Embed the test split once and evaluate every subset from that."""
+    model.embedding.to(choose_device(settings.device, settings.gpu_id))
+    test = dataset.test.only(model.class_ids).sample(settings.limit)
+    chunks, started = [], time.perf_counter()
+    with bars(console) as progress:
+        bar = progress.add_task("embedding", total=len(test))
+        for first, embedded in embed_split(model.embedding, test):
+            chunks.append(embedded)
+            progress.update(bar, completed=first + len(embedded))
+        seconds = time.perf_counter() - started
+        bar = progress.add_task("forgetting every subset", total=None)
+        outcome = evaluate_every_subset(
+            Scores(model.bank(), np.concatenate(chunks)),
+            test.labels,
+            limit=settings.max_subsets,
+            seed=run.config["train"]["seed"] if settings.seed is None else settings.seed,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    evaluation = ExactEvaluation(run.name, dataset.classes, len(test), seconds, outcome)
+    folder = settings.save_dir or run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    written = (folder / f"{run.name}_evaluation.json", folder / f"{run.name}_forgetting.png")
+    write_atomic(written[0], _pretty(evaluation.to_json()))
+    plots.every_subset(written[1], outcome)
+    return ExactEvaluation(**{**vars(evaluation), "written": written})
+
+
+def _show_exact(evaluation: ExactEvaluation, console: Console) -> None:
+    outcome = evaluation.outcome
+    count = sum(map(len, outcome.subsets.values()))
+    console.print(
+        f"{evaluation.name}: accuracy {outcome.accuracy:.3f} on {evaluation.inputs} test inputs, "
+        f"{outcome.accepted:.3f} of them accepted; one pass {evaluation.pass_seconds:.1f} s, "
+        f"{count} forget sets {outcome.seconds:.1f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(title="Accuracy on the others after forgetting k classes, over the subsets")
+    for heading in ("k", "subsets", "mean (std)", "worst"):
+        table.add_column(heading, justify="right")
+    for k, numbers in outcome.to_json()["forgetting"].items():
+        mean = f"{numbers['retain_mean']:.3f} ({numbers['retain_std']:.3f})"
+        table.add_row(k, f"{numbers['subsets']} of {numbers['possible']}", mean, f"{numbers['worst']['retained']:.3f}")
+    console.print(table)
+    table = Table(title="Each class forgotten alone: what is abstained on")
+    for heading in ("class", "AUROC", "its inputs abstained on", "others accepted", "abstained on at 95 % accepted"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for one in outcome.abstention:
+        shares = (one.auroc, one.abstained, one.accepted, one.abstained_at_95)
+        table.add_row(f"{one.class_id} {evaluation.classes[one.class_id]}", *(f"{share:.3f}" for share in shares))
+    if outcome.abstention:
+        means = np.array([(a.auroc, a.abstained, a.accepted, a.abstained_at_95) for a in outcome.abstention]).mean(0)
+        table.add_row("mean", *(f"{mean:.3f}" for mean in means))
+    console.print(table)
+    for path in evaluation.written:
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, Model, Dataset]:
     """Open a run, a checkpoint of one, or a checkpoint of the reference."""
     if path.suffix == reference.SUFFIX:
         own = path.with_suffix(".safetensors")
@@ -162,8 +254,11 @@ def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, Pr
     return run, model, dataset
 
 
-def show(evaluation: Evaluation, console: Console) -> None:
+def show(evaluation: Evaluation | ExactEvaluation, console: Console) -> None:
     """Print an evaluation as tables."""
+    if isinstance(evaluation, ExactEvaluation):
+        _show_exact(evaluation, console)
+        return
     if evaluation.modes:
         table = Table(title=f"{evaluation.name}: accuracy on {evaluation.inputs} test inputs")
         for heading in ("prompt mode", "accuracy", "rows shown"):

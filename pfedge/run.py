@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -22,8 +23,12 @@ from torch import Tensor
 
 from pfedge.backbone import load_backbone
 from pfedge.errors import BackboneError, RunError
+from pfedge.exact import ExactModel, load_embedding
 from pfedge.model import PromptBankModel
+from pfedge_runtime.statistics_bank import StatisticsBank
 from pfedge_runtime.storage import write_atomic
+
+Model = PromptBankModel | ExactModel
 
 FORMAT = "pfedge-run/1"
 METADATA = "pfedge"
@@ -112,7 +117,7 @@ class Run:
             raise RunError(message)
         return cls(path.parent, _read(path)[0], path)
 
-    def load_model(self, model_name: str | None = None) -> PromptBankModel:
+    def load_model(self, model_name: str | None = None) -> Model:
         """Load the backbone, check that it is the one trained on, and put the rows and LoRA in.
 
         Args:
@@ -132,6 +137,8 @@ class Run:
         if backbone.digest != self.config["backbone_digest"]:
             message = f"the weights of {name} are not those that {self.folder} was trained on"
             raise BackboneError(message)
+        if train["guarantee"] == "exact":
+            return ExactModel(load_embedding(backbone, self.config["embedding"]), self._rows(self.model_file)[0])
         model = PromptBankModel(
             backbone, class_ids=self.config["class_ids"], tokens_per_class=train["tokens_per_class"]
         )
@@ -195,6 +202,36 @@ class Run:
         write_atomic(self.folder / METRICS, _pretty(metrics))
         (self.folder / RESUME).unlink(missing_ok=True)
 
+    def save_rows(self, bank: StatisticsBank, next_input: int) -> None:
+        """Save sums under way: what is summed so far, and the index of the input to go on with."""
+        self._write(self.folder / RESUME, _tensors(bank), bank=bank.about(), next=next_input)
+
+    def load_rows(self) -> tuple[StatisticsBank, int]:
+        """Return what `save_rows` saved.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        bank, extra = self._rows(self.folder / RESUME)
+        return bank, int(extra["next"])
+
+    def finish_rows(self, bank: StatisticsBank, metrics: dict[str, Any]) -> None:
+        """Write a bank of statistics as the model, the metrics, and remove the sums under way."""
+        self._write(self.model_file, _tensors(bank), bank=bank.about())
+        write_atomic(self.folder / METRICS, _pretty(metrics))
+        write_atomic(self.folder / CONFIG, _pretty(self.config))
+        (self.folder / RESUME).unlink(missing_ok=True)
+
+    def _rows(self, path: Path) -> tuple[StatisticsBank, dict[str, Any]]:
+        """Read the statistics in a file, and all of its metadata."""
+        about, tensors = _read_file(path)
+        try:
+            arrays = {name: value.numpy().copy() for name, value in tensors.items()}
+            return StatisticsBank.from_tensors(arrays, about["bank"], source=str(path)), about
+        except (KeyError, TypeError) as error:
+            message = f"{path} is damaged: {error!r}"
+            raise RunError(message) from error
+
     def _write(self, path: Path, tensors: dict[str, Tensor], **extra: Any) -> None:  # noqa: ANN401 -- JSON
         about = json.dumps({"format": FORMAT, "config": self.config, **extra})
         # one metadata entry only: safetensors writes several in random order, and equal runs shall give equal files
@@ -204,17 +241,32 @@ class Run:
 
 def _read(path: Path, *, extra: str | None = None) -> tuple[Any, ...]:
     """Return configuration and tensors of a file written by `Run`, and one more metadata value if asked for."""
+    about, tensors = _read_file(path)
+    try:
+        return (about["config"], tensors) if extra is None else (about["config"], tensors, about[extra])
+    except KeyError as error:
+        message = f"{path} is damaged or not a pfedge run: {error}"
+        raise RunError(message) from error
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return metadata and tensors of a file written by `Run`."""
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
-        if about.get("format") != FORMAT:
-            message = f"{path} is not a pfedge run of format {FORMAT}: its format is {about.get('format')}"
-            raise RunError(message)
-        return (about["config"], tensors) if extra is None else (about["config"], tensors, about[extra])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         message = f"{path} is damaged or not a pfedge run: {error}"
         raise RunError(message) from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else about
+        message = f"{path} is not a pfedge run of format {FORMAT}: its format is {found}"
+        raise RunError(message)
+    return about, tensors
+
+
+def _tensors(bank: StatisticsBank) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in bank.tensors().items()}
 
 
 def _pretty(value: Any) -> bytes:  # noqa: ANN401 -- JSON

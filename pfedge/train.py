@@ -27,10 +27,11 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from pfedge import plots
-from pfedge.backbone import DEFAULT_BACKBONES, load_backbone
+from pfedge.backbone import DEFAULT_BACKBONES, Backbone, load_backbone
 from pfedge.calibration import calibrate, calibration_split
 from pfedge.data import Dataset, Split, load_dataset
 from pfedge.device import choose_autocast, choose_device
+from pfedge.embedding import DEFAULT_DIM
 from pfedge.errors import DataError
 from pfedge.evaluate import RowLabels, accuracy_by_mode, confusion_matrix
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
@@ -65,6 +66,10 @@ class TrainConfig:
         test_fold: the fold to test on, where the data set has folds; None is the last.
         exclude: classes (ids or names) trained without, as if they had never been.
         train_limit: at most so many training images; 0 is all.
+        embedding_blocks: `isolated` and `exact`: after which blocks; empty is every second one from the middle.
+        embedding_dim: `isolated` and `exact`: E; 0 is all that the blocks give.
+        shrinkage: `exact`: share of the identity in the pooled covariance.
+        source_column: `exact`: keep rows apart by this column of the data set.
     """
 
     dataset: str = "bloodmnist"
@@ -81,6 +86,10 @@ class TrainConfig:
     test_fold: int | None = None
     exclude: tuple[str, ...] = ()
     train_limit: int = 0
+    embedding_blocks: tuple[int, ...] = ()
+    embedding_dim: int = DEFAULT_DIM
+    shrinkage: float = 0.1
+    source_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,29 @@ class Settings:
     eval_split: str = "val"
 
 
+def open_dataset(config: TrainConfig, settings: Settings, backbone: Backbone) -> Dataset:
+    """Load what is trained on: without the classes excluded, and no more than asked for.
+
+    Raises:
+        DataError: it cannot be used, or is of another kind than the backbone takes.
+        UnknownClassError: a class excluded is not among its classes.
+    """
+    dataset = load_dataset(
+        config.dataset,
+        image_size=backbone.image_size,
+        data_root=settings.data_root,
+        size=config.size,
+        train_split=config.train_split,
+        test_fold=config.test_fold,
+        source_column=config.source_column,
+        download=settings.download,
+    )
+    dataset.require_kind(backbone.preprocess, backbone=backbone.name)
+    excluded = [dataset.class_id(text) for text in config.exclude]
+    dataset = replace(dataset, train=dataset.train.where(~np.isin(dataset.train.labels, excluded)))
+    return replace(dataset, train=dataset.train.sample(config.train_limit, config.seed))
+
+
 def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Run, dict[str, Any]]:
     """Train a model and write its run folder; return it and what stands in its metrics.json.
 
@@ -132,19 +164,7 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
     autocast = choose_autocast(settings.precision, device)
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model_name, image_size=config.image_size)
-    dataset = load_dataset(
-        config.dataset,
-        image_size=backbone.image_size,
-        data_root=settings.data_root,
-        size=config.size,
-        train_split=config.train_split,
-        test_fold=config.test_fold,
-        download=settings.download,
-    )
-    dataset.require_kind(backbone.preprocess, backbone=backbone.name)
-    excluded = [dataset.class_id(text) for text in config.exclude]
-    dataset = replace(dataset, train=dataset.train.where(~np.isin(dataset.train.labels, excluded)))
-    dataset = replace(dataset, train=dataset.train.sample(config.train_limit, config.seed))
+    dataset = open_dataset(config, settings, backbone)
     kept = dataset.present()
     if not kept:
         message = f"no class is left to train on in {dataset.name}"
@@ -156,10 +176,13 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
         train_split, val, test = _prepare(dataset, labels, config.seed, backbone.preprocess, progress)
         look = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
         run = Run.create(
-            settings.out, _describe(config, model, dataset), resume=settings.resume, overwrite=settings.overwrite
+            settings.out,
+            describe_run(config, dataset, model.class_ids, backbone),
+            resume=settings.resume,
+            overwrite=settings.overwrite,
         )
         state = run.load_state(model, optimizer) if settings.resume else TrainState(1, 0, [])
-        _announce(console, dataset, model, excluded, state, device, autocast)
+        _announce(console, dataset, model, config, state, device, autocast)
         training = _Training(run, model, optimizer, train_split, labels, config, autocast, progress, stop)
         epochs = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
         while state.epoch <= config.epochs:
@@ -265,14 +288,16 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _describe(config: TrainConfig, model: PromptBankModel, dataset: Dataset) -> dict[str, Any]:
+def describe_run(
+    config: TrainConfig, dataset: Dataset, class_ids: tuple[int, ...], backbone: Backbone
+) -> dict[str, Any]:
     """Return what a run must remember."""
     return {
         "train": json.loads(json.dumps(asdict(config))),
         "dataset_name": dataset.name,
         "classes": list(dataset.classes),
-        "class_ids": list(model.class_ids),
-        "backbone_digest": model.backbone.digest,
+        "class_ids": list(class_ids),
+        "backbone_digest": backbone.digest,
         "made_by": versions("pfedge", "torch", "transformers", "peft"),
     }
 
@@ -281,12 +306,13 @@ def _announce(
     console: Console,
     dataset: Dataset,
     model: PromptBankModel,
-    excluded: list[int],
+    config: TrainConfig,
     state: TrainState,
     device: torch.device,
     autocast: torch.autocast,
 ) -> None:
     """Say what is about to be trained, and which classes get no row."""
+    excluded = [dataset.class_id(text) for text in config.exclude]
     plural = "sounds" if dataset.kind == "audio" else "images"
     precision = "bf16" if autocast._enabled else "fp32"  # noqa: SLF001 -- torch has no public reader
     console.print(

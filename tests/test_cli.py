@@ -119,7 +119,7 @@ def test_forget_asks_on_a_terminal(bundle_path, answer, rows, code):
         (["predict", "x.png", "--bundle", "nowhere"], "no bundle at nowhere", 1),
         (["inspect", "--bundle", "nowhere"], "no bundle at nowhere", 1),
         (["train", "--data-type", "audio"], "--data-type audio does not fit bloodmnist, which is image data", 2),
-        (["train", "--guarantee", "exact"], "only shared can", 2),
+        (["train", "--guarantee", "nosuch"], "unknown guarantee 'nosuch'", 2),
         (["eval"], "give one run folder", 2),
         (
             ["train", "--dataset", "digits", "--model-name", "builtin:micro", "--eval-split", "tset"],

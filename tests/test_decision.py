@@ -8,12 +8,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pfedge_runtime import decision
+from pfedge_runtime.bank import PromptBank
 
 logits = hnp.arrays(
     np.float32,
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
     elements=st.floats(-1e4, 1e4, width=32),
 )
+
+
+def bank(threshold):
+    rows = len(threshold)
+    head = np.zeros((rows, 1), np.float32)
+    return PromptBank(tuple(range(rows)), np.zeros((rows, 1, 1), np.float32), head, head[:, 0], threshold)
 
 
 def test_examples_in_the_docstrings():
@@ -32,7 +39,7 @@ def test_softmax_is_a_distribution_that_keeps_the_order(values):
 @given(logits, st.floats(0, 1))
 def test_an_input_is_accepted_only_by_its_winning_row(values, floor):
     threshold = np.linspace(-1, 1, values.shape[1], dtype=np.float32)
-    outcome = decision.decide(values, threshold, min_probability=floor)
+    outcome = decision.decide(bank(threshold), values, min_probability=floor)
     best = values.max(axis=1)
     for row in range(len(values)):
         probability = outcome.probability[row, outcome.winner[row]]
@@ -40,5 +47,8 @@ def test_an_input_is_accepted_only_by_its_winning_row(values, floor):
 
 
 def test_no_threshold_accepts_everything():
-    outcome = decision.decide(np.array([[-50.0, -60.0]], np.float32), np.full(2, -np.inf, np.float32))
+    outcome = decision.decide(bank(np.full(2, -np.inf, np.float32)), np.array([[-50.0, -60.0]], np.float32))
     assert outcome.accepted.all()
+    strict = bank(np.full(2, 100, np.float32))
+    assert not decision.decide(strict, np.array([[5.0, 6.0]], np.float32)).accepted.any()
+    assert decision.decide(strict, np.array([[5.0, 6.0]], np.float32), use_thresholds=False).accepted.all()

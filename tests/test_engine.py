@@ -13,25 +13,25 @@ from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError,
 def test_gives_the_logits_of_the_golden_bundle(bundle_path, golden):
     bundle = Bundle.open(bundle_path)
     engine = OnnxRuntimeEngine(bundle.graph_path)
-    assert np.abs(engine.run(golden["images"], bundle.bank()) - golden["logits"]).max() < 1e-4
+    assert np.abs(engine.run(golden["images"], bundle.bank()).logits - golden["logits"]).max() < 1e-4
 
 
 def test_one_column_per_row(bundle_path, golden):
     bundle = Bundle.open(bundle_path)
     engine = OnnxRuntimeEngine(bundle.graph_path, threads=1)
     for rows in ((0,), (2, 5), tuple(range(10))):
-        assert engine.run(golden["images"], bundle.bank().select(rows)).shape == (8, len(rows))
+        assert engine.run(golden["images"], bundle.bank().select(rows)).logits.shape == (8, len(rows))
 
 
 def test_dropping_is_not_zeroing(bundle_path, golden):
     bundle = Bundle.open(bundle_path)
     bank = bundle.bank()
     engine = OnnxRuntimeEngine(bundle.graph_path)
-    dropped = engine.run(golden["images"], bank.drop({3}))
+    dropped = engine.run(golden["images"], bank.drop({3})).logits
     parts = {name: np.array(getattr(bank, name)) for name in ("prompts", "head_weight", "head_bias", "threshold")}
     for part in parts.values():
         part[3] = 0
-    zeroed = engine.run(golden["images"], type(bank)(class_ids=bank.class_ids, **parts))
+    zeroed = engine.run(golden["images"], type(bank)(class_ids=bank.class_ids, **parts)).logits
     assert np.abs(np.delete(zeroed, 3, axis=1) - dropped).max() > 1e-3
 
 

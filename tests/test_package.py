@@ -7,6 +7,7 @@ import pytest
 
 from pfedge_export import ParityError, Recipe, export_bundle, package
 from pfedge_runtime import Bundle, Classifier, ImagePreprocess
+from pfedge_runtime.engine import Outputs
 from pfedge_runtime.errors import StorageError
 from test_graph import Toy, bank
 
@@ -50,7 +51,7 @@ def test_equal_exports_have_one_model_id(tmp_path):
 def test_failed_parity_leaves_nothing(tmp_path, monkeypatch):
     class Off(package.OnnxRuntimeEngine):
         def run(self, images, rows):
-            return super().run(images, rows) + np.float32(1e-3)
+            return Outputs(super().run(images, rows).logits + np.float32(1e-3))
 
     monkeypatch.setattr(package, "OnnxRuntimeEngine", Off)
     with pytest.raises(ParityError):

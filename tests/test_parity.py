@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pfedge_export.parity import ParityError, bank_sizes, compare, torch_logits
+from pfedge_runtime.engine import Outputs
 from test_graph import Toy, bank
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 10, 3), dtype=np.uint8)
@@ -20,7 +21,7 @@ class TorchEngine:
         if self.seen <= self.image < self.seen + len(images):
             logits[self.image - self.seen, 0] += self.error
         self.seen += len(images)
-        return logits
+        return Outputs(logits)
 
 
 def test_equal_engines_pass():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.engine import OnnxRuntimeEngine
+from pfedge_runtime.engine import OnnxRuntimeEngine, Outputs
 from pfedge_runtime.errors import BundleError
 from pfedge_runtime.selftest import run_selftest
 
@@ -34,7 +34,7 @@ def test_an_engine_that_computes_something_else_fails(parts):
 
     class Off:
         def run(self, images, bank):
-            return engine.run(images, bank) + np.float32(0.01)
+            return Outputs(engine.run(images, bank).logits + np.float32(0.01))
 
     assert not run_selftest(bundle, Off()).passed
 
@@ -44,7 +44,7 @@ def test_an_engine_that_gives_nan_fails(parts):
 
     class Broken:
         def run(self, images, bank):
-            return engine.run(images, bank) * np.float32(np.nan)
+            return Outputs(engine.run(images, bank).logits * np.float32(np.nan))
 
     assert not run_selftest(bundle, Broken()).passed
 

@@ -1,12 +1,13 @@
 """From a torch module to an ONNX graph with the bank as an input.
 
-The signature, the same for every guarantee (`shared` has these inputs; B, P, R stay symbolic):
+The signature, the same for every guarantee (B, P, R stay symbolic; `exact` has no prompts, `isolated` has P = R):
 
     images       uint8    [B, H, W, 3]   or, for audio: features float32 [B, frames, mels]
     prompts      float32  [P, T, D]      P = 0 is legal
     head_weight  float32  [R, F]
     head_bias    float32  [R]
     -> logits    float32  [B, R]
+    -> embedding float32  [B, E]         `isolated` and `exact` only
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.decision import Bank
 from pfedge_runtime.errors import PfedgeError
 from pfedge_runtime.preprocess import Preprocess
+from pfedge_runtime.statistics_bank import StatisticsBank
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18
@@ -41,29 +44,37 @@ class ExportError(PfedgeError):
     """The module cannot be turned into the graph that was asked for."""
 
 
-def trace_inputs(bank: PromptBank, preprocess: Preprocess) -> dict[str, Tensor]:
+def trace_inputs(bank: Bank, preprocess: Preprocess, guarantee: str) -> dict[str, Tensor]:
     """Return inputs of the right shapes with made-up values: no row's bytes may reach the exporter."""
     generator = torch.Generator().manual_seed(0)
-    tokens, width = bank.prompts.shape[1:]
     values = torch.rand(TRACE_BATCH, *preprocess.shape, generator=generator)
-    return {
-        preprocess.input_name: (values * 255).byte() if preprocess.dtype == "uint8" else values,
-        "prompts": torch.randn(TRACE_ROWS + 1, tokens, width, generator=generator),
-        "head_weight": torch.randn(TRACE_ROWS, bank.head_weight.shape[1], generator=generator),
-        "head_bias": torch.randn(TRACE_ROWS, generator=generator),
-    }
+    inputs = {preprocess.input_name: (values * 255).byte() if preprocess.dtype == "uint8" else values}
+    if isinstance(bank, PromptBank):
+        prompts = TRACE_ROWS + (guarantee == "shared")  # there P and R are free of each other
+        inputs["prompts"] = torch.randn(prompts, *bank.prompts.shape[1:], generator=generator)
+    width = bank.width if isinstance(bank, StatisticsBank) else bank.head_weight.shape[1]
+    inputs["head_weight"] = torch.randn(TRACE_ROWS, width, generator=generator)
+    return {**inputs, "head_bias": torch.randn(TRACE_ROWS, generator=generator)}
 
 
 def export_graph(
-    module: nn.Module, bank: PromptBank, path: Path, preprocess: Preprocess, *, opset: int = DEFAULT_OPSET
+    module: nn.Module,
+    bank: Bank,
+    path: Path,
+    preprocess: Preprocess,
+    *,
+    guarantee: str = "shared",
+    opset: int = DEFAULT_OPSET,
 ) -> onnx.ModelProto:
     """Write the ONNX graph of `module` to `path`; above 2 GB its weights go to `<path>.data`.
 
     Args:
-        module: maps the four inputs above, in that order, to logits; no row of the bank may be among its weights.
+        module: maps the inputs above, in that order, to the outputs; no row of the bank may be among its weights.
         bank: gives the fixed dimensions T, D and F.
         path: where the graph goes.
         preprocess: gives the first input's name, shape and dtype.
+        guarantee: `shared` has one output and free P and R; `isolated` has P = R; `exact` has no prompts. Both of
+            these also give the embedding.
         opset: ONNX opset version.
 
     Returns:
@@ -76,9 +87,11 @@ def export_graph(
     if not OLDEST_OPSET <= opset <= newest:
         message = f"cannot export to ONNX opset {opset}: choose {OLDEST_OPSET} to {newest}"
         raise ExportError(message)
-    inputs = trace_inputs(bank, preprocess)
+    inputs = trace_inputs(bank, preprocess, guarantee)
     batch, prompts, rows = Dim("B", min=1), Dim("P", min=0), Dim("R", min=1)
-    dynamic = ({0: batch}, {0: prompts}, {0: rows}, {0: rows})
+    dims = {"prompts": prompts if guarantee == "shared" else rows, "head_weight": rows, "head_bias": rows}
+    dynamic = tuple({0: dims.get(name, batch)} for name in inputs)
+    outputs = ["logits"] if guarantee == "shared" else ["logits", "embedding"]
     weight_bytes = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     external = weight_bytes > EXTERNAL_DATA_BYTES
     try:
@@ -90,7 +103,7 @@ def export_graph(
                 opset_version=opset,
                 dynamic_shapes=dynamic,
                 input_names=list(inputs),
-                output_names=["logits"],
+                output_names=outputs,
                 optimize=True,
                 verbose=False,
             )
@@ -109,7 +122,7 @@ def export_graph(
     if graph.opset_import[0].version != opset:
         message = f"cannot export to ONNX opset {opset}: torch wrote opset {graph.opset_import[0].version}"
         raise ExportError(message)
-    require_symbolic(graph, preprocess)
+    require_symbolic(graph, preprocess, guarantee)
     require_no_row(path, bank)
     return graph
 
@@ -125,7 +138,7 @@ def describe(values: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -- proto
     return described
 
 
-def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess) -> None:
+def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess, guarantee: str = "shared") -> None:
     """Check that B, P and R stayed symbolic and the rest stayed fixed.
 
     Raises:
@@ -133,15 +146,16 @@ def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess) -> None:
     """
     found = {**describe(graph.graph.input), **describe(graph.graph.output)}
     symbolic = {name: [dim for dim in value["shape"] if isinstance(dim, str)] for name, value in found.items()}
-    bank = {"prompts": ["P"], "head_weight": ["R"], "head_bias": ["R"]}
-    expected = {preprocess.input_name: ["B"], **bank, "logits": ["B", "R"]}
+    prompts = {"shared": {"prompts": ["P"]}, "isolated": {"prompts": ["R"]}, "exact": {}}[guarantee]
+    expected = {preprocess.input_name: ["B"], **prompts, "head_weight": ["R"], "head_bias": ["R"], "logits": ["B", "R"]}
+    expected |= {} if guarantee == "shared" else {"embedding": ["B"]}
     if symbolic != expected:
         message = f"the exported graph has symbolic dimensions {symbolic}, expected {expected}"
         raise ExportError(message)
 
 
-def require_no_row(path: Path, bank: PromptBank) -> None:
-    """Check that no prompt token and no head vector of any row is in the graph at `path` or its weights.
+def require_no_row(path: Path, bank: Bank) -> None:
+    """Check that no prompt token, head vector or mean of any row is in the graph at `path` or its weights.
 
     The files are searched for the vectors' bytes, and every weight for the vectors along any of its axes,
     since an exporter may transpose what it stores.
@@ -151,15 +165,27 @@ def require_no_row(path: Path, bank: PromptBank) -> None:
     """
     files = [file.read_bytes() for file in (path, path.with_name(path.name + ".data")) if file.exists()]
     weights = [onnx.numpy_helper.to_array(weight) for weight in onnx.load(path).graph.initializer]
+    for name, vector in _vectors(bank):
+        if any(vector.tobytes() in data for data in files) or any(_holds(weight, vector) for weight in weights):
+            message = f"{path.name} contains the row of class {name}; nothing was exported"
+            raise ExportError(message)
+
+
+def _vectors(bank: Bank) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield what a graph must not hold: of statistics the head, the sums and the means, else tokens and head."""
+    if isinstance(bank, StatisticsBank):
+        for class_id, weight in zip(bank.class_ids, bank.head().weight, strict=True):
+            yield str(class_id), weight
+        for key, row in bank.rows.items():
+            mean = row.sum / row.count * 2.0**-bank.scale_bits
+            yield from ((str(key), vector) for vector in (row.sum, mean, mean.astype(np.float32)))
+        return
     for class_id in bank.class_ids:
-        row = bank.row(class_id)
-        for vector in [*row["prompts"], row["head_weight"]]:
-            if any(vector.tobytes() in data for data in files) or any(_holds(weight, vector) for weight in weights):
-                message = f"{path.name} contains the row of class {class_id}; nothing was exported"
-                raise ExportError(message)
+        row_parts = bank.row(class_id)
+        yield from ((str(class_id), vector) for vector in (*row_parts["prompts"], row_parts["head_weight"]))
 
 
-def _holds(weight: NDArray[Any], vector: NDArray[np.float32]) -> bool:
+def _holds(weight: NDArray[Any], vector: NDArray[Any]) -> bool:
     """Whether `vector` stands in `weight` along one of its axes."""
     return any(
         bool((np.moveaxis(weight, axis, -1) == vector).all(axis=-1).any())

@@ -16,8 +16,8 @@ from torch import nn
 
 from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
-from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, Bundle
+from pfedge_runtime.decision import Bank
 from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.preprocess import Preprocess
@@ -38,7 +38,7 @@ class Recipe:
         reach: trained parameters in `rows`, and `shared` ones that forgetting cannot reach.
         made_by: versions of what trained it.
         opset: ONNX opset.
-        tolerance: largest logit difference that parity allows.
+        tolerance: largest logit difference that parity allows; for `exact` in units of the largest logit.
     """
 
     guarantee: str
@@ -54,7 +54,7 @@ class Recipe:
 def export_bundle(
     destination: Path,
     module: nn.Module,
-    bank: PromptBank,
+    bank: Bank,
     recipe: Recipe,
     inputs: NDArray[Any],
     *,
@@ -78,21 +78,28 @@ def export_bundle(
     require_vacant(destination)
     with staged_folder(destination) as folder:
         on_progress("tracing the graph")
-        graph = export_graph(module, bank, folder / GRAPH, recipe.preprocess, opset=recipe.opset)
+        graph = export_graph(
+            module, bank, folder / GRAPH, recipe.preprocess, guarantee=recipe.guarantee, opset=recipe.opset
+        )
         on_progress(f"comparing with torch on {len(inputs)} inputs")
         engine = OnnxRuntimeEngine(folder / GRAPH)
-        report = compare(module, engine, bank, inputs, name="ONNX Runtime, CPU", tolerance=recipe.tolerance)
+        report = compare(
+            module,
+            engine,
+            bank,
+            inputs,
+            name="ONNX Runtime, CPU",
+            tolerance=recipe.tolerance,
+            relative=recipe.guarantee == "exact",
+        )
         report.require()
         on_progress("writing the bundle")
         (folder / SELFTEST).write_bytes(_selftest(module, bank, recipe.preprocess.input_name, inputs[:SELFTEST_INPUTS]))
         files = {
             file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
         }
-        classes = tuple(
-            ClassEntry(class_id, name, bank.row_digest(class_id) if class_id in bank.class_ids else None)
-            for class_id, name in enumerate(recipe.classes)
-        )
-        identity = {"files": files, "classes": [[entry.id, entry.name, entry.row] for entry in classes]}
+        classes = tuple(_entry(class_id, name, bank) for class_id, name in enumerate(recipe.classes))
+        identity = {"files": files, "classes": [[entry.id, entry.name, entry.rows] for entry in classes]}
         manifest = Manifest(
             model_id=hashlib.sha256(canonical_json(identity)).hexdigest()[:32],
             guarantee=recipe.guarantee,
@@ -112,7 +119,14 @@ def export_bundle(
     return Bundle.open(destination), report
 
 
-def _selftest(module: nn.Module, bank: PromptBank, name: str, inputs: NDArray[Any]) -> bytes:
+def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:
+    """Return a class as the manifest lists it."""
+    rows = {source: digest for (of, source), digest in bank.row_digests().items() if of == class_id}
+    by_source = {source: digest for source, digest in rows.items() if source}
+    return ClassEntry(class_id, name, rows.get(""), by_source)
+
+
+def _selftest(module: nn.Module, bank: Bank, name: str, inputs: NDArray[Any]) -> bytes:
     """Return an `.npz`: the inputs under the graph's name for them, and the cases.
 
     Each case has `<i>.rows` (class ids) and `<i>.logits` (torch's).

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.decision import Bank
 from pfedge_runtime.engine import Engine
 from pfedge_runtime.errors import PfedgeError
 
@@ -37,6 +37,7 @@ class BankParity:
         agreement: share of inputs on which both name the same class.
         largest_difference: largest absolute difference of a logit.
         worst_input: index of the input that has it.
+        largest_logit: largest absolute logit.
     """
 
     bank: str
@@ -45,26 +46,41 @@ class BankParity:
     agreement: float
     largest_difference: float
     worst_input: int
+    largest_logit: float
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All comparisons of one export, and the tolerance they were held to."""
+    """All comparisons of one export, and the tolerance they were held to.
+
+    Attributes:
+        engine: what was compared with torch.
+        tolerance: largest difference of a logit allowed.
+        relative: whether that is in units of the largest logit (where it is above 1): a head that is solved, not
+            trained, has logits of any size.
+        banks: the comparisons.
+    """
 
     engine: str
     tolerance: float
     banks: tuple[BankParity, ...]
+    relative: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether every decision agrees and no difference exceeds the tolerance."""
-        return all(bank.agreement == 1 and bank.largest_difference <= self.tolerance for bank in self.banks)
+        return all(bank.agreement == 1 and bank.largest_difference <= self.allowed(bank) for bank in self.banks)
+
+    def allowed(self, bank: BankParity) -> float:
+        """Return the largest difference of a logit allowed in one comparison."""
+        return self.tolerance * (max(1.0, bank.largest_logit) if self.relative else 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
             "engine": self.engine,
             "tolerance": self.tolerance,
+            "relative": self.relative,
             "passed": self.passed,
             "banks": [asdict(bank) for bank in self.banks],
         }
@@ -79,13 +95,13 @@ class ParityReport:
             worst = max(self.banks, key=lambda bank: (1 - bank.agreement, bank.largest_difference))
             message = (
                 f"parity failed with {worst.bank}: decisions agree on {worst.agreement:.1%} of {worst.inputs} inputs, "
-                f"largest logit difference {worst.largest_difference:.2g} (allowed {self.tolerance:.0e}); "
+                f"largest logit difference {worst.largest_difference:.2g} (allowed {self.allowed(worst):.0e}); "
                 "nothing was exported"
             )
             raise ParityError(message)
 
 
-def bank_sizes(bank: PromptBank) -> dict[str, PromptBank]:
+def bank_sizes(bank: Bank) -> dict[str, Bank]:
     """Return the banks that are compared: all rows, half of them, one, and all but one."""
     ids = bank.class_ids
     banks = {"all rows": bank}
@@ -99,11 +115,12 @@ def bank_sizes(bank: PromptBank) -> dict[str, PromptBank]:
 def compare(
     module: nn.Module,
     engine: Engine,
-    bank: PromptBank,
+    bank: Bank,
     inputs: NDArray[Any],
     *,
     name: str,
     tolerance: float = TOLERANCE,
+    relative: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ParityReport:
     """Compare `module` with `engine` on inputs `[N, ...]` of the graph's size at every bank size.
@@ -114,14 +131,17 @@ def compare(
         bank: the full bank.
         inputs: real images, or features of real sounds.
         name: what the engine is called in the report.
-        tolerance: largest allowed absolute difference of a logit.
+        tolerance: largest allowed difference of a logit.
+        relative: whether that is in units of the largest logit.
         on_progress: called with comparisons done and their number.
     """
     reports = []
     banks = bank_sizes(bank)
     for done, (words, smaller) in enumerate(banks.items(), start=1):
         ours = torch_logits(module, inputs, smaller)
-        theirs = np.concatenate([engine.run(inputs[i : i + BATCH], smaller) for i in range(0, len(inputs), BATCH)])
+        theirs = np.concatenate(
+            [engine.run(inputs[i : i + BATCH], smaller).logits for i in range(0, len(inputs), BATCH)]
+        )
         difference = np.abs(ours - theirs).max(axis=1)
         reports.append(
             BankParity(
@@ -131,16 +151,20 @@ def compare(
                 agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
                 largest_difference=float(difference.max()),
                 worst_input=int(difference.argmax()),
+                largest_logit=float(np.abs(ours).max()),
             )
         )
         if on_progress:
             on_progress(done, len(banks))
-    return ParityReport(engine=name, tolerance=tolerance, banks=tuple(reports))
+    return ParityReport(name, tolerance, tuple(reports), relative)
 
 
 @torch.no_grad()
-def torch_logits(module: nn.Module, inputs: NDArray[Any], bank: PromptBank) -> NDArray[np.float32]:
+def torch_logits(module: nn.Module, inputs: NDArray[Any], bank: Bank) -> NDArray[np.float32]:
     """Return the module's logits `[N, R]`, float32, on the CPU."""
-    parts = [torch.from_numpy(np.array(part)) for part in (bank.prompts, bank.head_weight, bank.head_bias)]
-    chunks = [module(torch.from_numpy(inputs[i : i + BATCH]), *parts).numpy() for i in range(0, len(inputs), BATCH)]
+    parts = [torch.from_numpy(np.array(part)) for part in bank.graph_inputs().values()]
+    chunks = []
+    for start in range(0, len(inputs), BATCH):
+        outputs = module(torch.from_numpy(inputs[start : start + BATCH]), *parts)
+        chunks.append((outputs if isinstance(outputs, torch.Tensor) else outputs[0]).numpy())
     return np.concatenate(chunks)

@@ -20,7 +20,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or empty.")] = Path("bundle"),
     graph_opset: Annotated[int, typer.Option(min=18, help="ONNX opset.")] = 20,
     parity_inputs: Annotated[int, typer.Option(min=0, help="Test inputs to compare on; 0: all.")] = 100,
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest logit difference allowed.")] = 1e-4,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Largest logit difference allowed.", show_default="1e-4; exact: 1e-5 of the largest logit"
+        ),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Where test inputs come from.", show_default="the run's")] = None,
     model_name: Annotated[
         str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
@@ -54,7 +59,8 @@ def export(
     if as_json:
         typer.echo(json.dumps({"bundle": str(bundle.path), "parity": report.to_json()}))
         return
-    typer.echo(f"parity, {report.engine} against torch, tolerance {report.tolerance:.0e}:")
+    unit = " of the largest logit" if report.relative else ""
+    typer.echo(f"parity, {report.engine} against torch, tolerance {report.tolerance:.0e}{unit}:")
     for bank in report.banks:
         typer.echo(
             f"  {bank.bank:<22} {bank.inputs} inputs   decisions agree {bank.agreement:.2%}   "

@@ -16,8 +16,12 @@ from pfedge_runtime.errors import UsageError
 def forget(
     *,
     classes: Annotated[
-        list[str], typer.Option("--class", "-c", help="Class id or name; repeatable.", show_default=False)
-    ],
+        list[str] | None, typer.Option("--class", "-c", help="Class id or name; repeatable.", show_default=False)
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Every row of this source (trained with --source-column); repeatable."),
+    ] = None,
     bundle: BundleOption = Path("bundle"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -36,8 +40,9 @@ def forget(
     from pfedge_runtime.forgetting import forget as forget_rows
     from pfedge_runtime.forgetting import plan_forget
 
-    plan = plan_forget(Bundle.open(bundle), classes)
-    names = ", ".join(f"{entry.id} ({entry.name})" for entry in plan.classes)
+    plan = plan_forget(Bundle.open(bundle), classes or [], sources=sources or [])
+    named = [f"class {entry.id} ({entry.name})" for entry in plan.classes]
+    what = ", ".join([*named, *(f"source {source}" for source in plan.sources)])
     if dry_run:
         outcome = plan
     else:
@@ -45,15 +50,17 @@ def forget(
             if not sys.stdin.isatty():
                 message = "forgetting asks for confirmation on a terminal; elsewhere pass --yes"
                 raise UsageError(message)
-            typer.confirm(f"Forget class {names} in {bundle} for good?", abort=True, err=True)
-        outcome = forget_rows(bundle, classes)
+            typer.confirm(f"Forget {what} in {bundle} for good?", abort=True, err=True)
+        outcome = forget_rows(bundle, classes or [], sources=sources or [])
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, **outcome.to_json()}))
         return
     left = len(outcome.coverage)
     if dry_run:
-        typer.echo(f"would forget class {names}; {left} rows would be left; nothing was changed")
+        typer.echo(f"would forget {what}; {left} classes would be left; nothing was changed")
     else:
-        typer.echo(f"forgot class {names} in {outcome.milliseconds:.1f} ms; {left} rows are left")
+        typer.echo(f"forgot {what} in {outcome.milliseconds:.1f} ms; {left} classes are left")
     if outcome.guarantee == "shared":
         typer.echo("guarantee shared: the rows are gone; weights that all classes share (LoRA) stay as they are")
+    elif outcome.guarantee == "exact":
+        typer.echo("guarantee exact: the bank is now, byte for byte, the one that was never given them")

@@ -20,6 +20,7 @@ def inspect(
 ) -> None:
     """Check a bundle's files and show what it can still recognise."""
     from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.statistics_bank import StatisticsBank
 
     opened = Bundle.open(bundle)
     manifest, bank = opened.manifest, opened.bank()
@@ -38,9 +39,11 @@ def inspect(
         beyond = shared / (rows + shared)
         typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
         typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}")
-        typer.echo(f"coverage   {len(bank)} of {sum(entry.row is not None for entry in manifest.classes)} rows")
+        typer.echo(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
+        if isinstance(bank, StatisticsBank) and bank.sources:
+            typer.echo(f"sources    {', '.join(bank.sources)}")
         for entry in manifest.classes:
-            state = "row" if entry.id in bank.class_ids else "forgotten" if entry.row else "never had a row"
+            state = "row" if entry.id in bank.class_ids else "forgotten" if entry.rows else "never had a row"
             typer.echo(f"  {entry.id:>3}  {entry.name:<40} {state}")
         typer.echo("files      all match the manifest")
         if selftest:

@@ -29,7 +29,14 @@ def train(
             show_default="google/vit-base-patch16-224; for audio MIT/ast-finetuned-audioset-10-10-0.4593",
         ),
     ] = None,
-    guarantee: Annotated[str, typer.Option(help="What forgetting promises; this version trains shared.")] = "shared",
+    guarantee: Annotated[
+        str,
+        typer.Option(
+            help="What forgetting promises. shared: the paper's method; LoRA, common to all classes, stays. exact: "
+            "rows are sums of each class's own embeddings, and a bank without a class is byte for byte the one "
+            "that never had it."
+        ),
+    ] = "shared",
     tokens_per_class: Annotated[int, typer.Option(min=1, help="Prompt tokens per row (T).")] = 1,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
@@ -52,6 +59,25 @@ def train(
     ] = "train",
     test_fold: Annotated[
         int | None, typer.Option(help="Fold to test on, for ESC and UrbanSound8K.", show_default="the last")
+    ] = None,
+    embedding_blocks: Annotated[
+        str,
+        typer.Option(
+            help="exact: after which blocks CLS and mean token are taken, such as 6,8,10,12.",
+            show_default="every second from the middle",
+        ),
+    ] = "",
+    embedding_dim: Annotated[
+        int, typer.Option(min=0, help="exact: width E of the embedding (a row takes about 4 E^2 bytes); 0: all.")
+    ] = 768,
+    shrinkage: Annotated[
+        float, typer.Option(min=0, max=1, help="exact: share of the identity in the covariance.")
+    ] = 0.1,
+    source_column: Annotated[
+        str | None, typer.Option(help="exact: one row per class and value of this column (a clinic, say).")
+    ] = None,
+    add_to: Annotated[
+        Path | None, typer.Option(help="exact: insert this data set's classes or sources into that run, as a new run.")
     ] = None,
     exclude_class: Annotated[
         list[str] | None, typer.Option(help="Train as if this class (id or name) had never been; repeatable.")
@@ -79,13 +105,17 @@ def train(
     pfedge train --dataset digits --model-name builtin:micro --epochs 10
     pfedge train --dataset bloodmnist --data-root ~/medmnist --out runs/blood
     """
-    if guarantee != "shared":
-        message = f"guarantee {guarantee!r} cannot be trained by this version: only shared can"
+    if guarantee not in {"shared", "exact"}:
+        message = f"unknown guarantee {guarantee!r}: choose shared or exact"
+        raise UsageError(message)
+    if guarantee == "shared" and not add_to and (source_column or embedding_blocks):
+        message = "--source-column and --embedding-blocks need --guarantee exact"
         raise UsageError(message)
     with needs("train", "train"):
         from rich.console import Console
 
         from pfedge import train as trainer
+        from pfedge import train_exact
         from pfedge.backbone import DEFAULT_BACKBONES
         from pfedge.data import data_kind
     kind = require_data_type(data_type, data_kind(dataset), dataset)
@@ -106,6 +136,10 @@ def train(
         test_fold=test_fold,
         exclude=tuple(exclude_class or ()),
         train_limit=train_limit,
+        embedding_blocks=_numbers(embedding_blocks),
+        embedding_dim=embedding_dim,
+        shrinkage=shrinkage,
+        source_column=source_column,
     )
     settings = trainer.Settings(
         out=out or checkpoints / f"{short}_seed_{seed}",
@@ -122,9 +156,24 @@ def train(
         eval_limit=eval_limit,
         eval_split=eval_split,
     )
-    run, metrics = trainer.train(config, settings, Console(stderr=True))
+    console = Console(stderr=True)
+    if add_to is not None:
+        run, metrics = train_exact.add_to(add_to, config, model_name, settings, console)
+    elif guarantee == "exact":
+        run, metrics = train_exact.train_exact(config, settings, console)
+    else:
+        run, metrics = trainer.train(config, settings, console)
     if as_json:
         typer.echo(json.dumps({"run": str(run.folder), **metrics}))
     else:
         typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
         typer.echo(f"run folder: {run.folder}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers in `6,8,10`."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        message = f"--embedding-blocks takes numbers such as 6,8,10,12, not {text!r}"
+        raise UsageError(message) from error

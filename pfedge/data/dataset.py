@@ -27,10 +27,12 @@ class Split:
         labels: int64 `[N]`, class ids.
         item: gives the one at an index, decoded: an image as uint8 `[h, w, 3]`, of whatever size it has, or a
             `Sound`; or, where the split is prepared, what a backbone takes.
+        sources: str `[N]`, where each comes from (a clinic, say), if that was asked for.
     """
 
     labels: NDArray[np.int64]
     item: Callable[[int], Any]
+    sources: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -60,7 +62,8 @@ class Split:
         """Return the samples where `keep` `[N]` is True."""
         index = np.flatnonzero(keep)
         item = self.item
-        return Split(labels=self.labels[index], item=lambda position: item(int(index[position])))
+        sources = self.sources[index] if self.sources is not None else None
+        return Split(self.labels[index], lambda position: item(int(index[position])), sources)
 
     def only(self, class_ids: Sequence[int]) -> Split:
         """Return the samples of these classes."""

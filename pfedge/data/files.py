@@ -9,8 +9,10 @@ class by class, always the same way: see `SPLITS`.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +41,13 @@ def folder_kind(root: Path) -> str:
     return "image"
 
 
-def load_folder(root: Path, *, test_fold: int | None = None) -> Dataset:
+def load_folder(root: Path, *, test_fold: int | None = None, source_column: str | None = None) -> Dataset:
     """Load the folder; files are decoded when they are asked for.
 
     Args:
         root: the folder.
         test_fold: which fold to test on, where the files are named like ESC's clips; None is the last.
+        source_column: a column of `<split>/metadata.csv`: where each file of its column `file_name` comes from.
 
     Raises:
         DataError: a split or its files are missing, or a split has a class that `train` has not.
@@ -65,8 +68,28 @@ def load_folder(root: Path, *, test_fold: int | None = None) -> Dataset:
         parts["train"], parts["val"] = [
             ([files[i] for i in part], [labels[i] for i in part]) for part in (rest, held_out)
         ]
-    train, val, test = (file_split(*parts[split], kind) for split in SPLITS)
-    return Dataset(root.resolve().name, _class_names(names), train, val, test, kind)
+    splits = {split: file_split(*parts[split], kind) for split in SPLITS}
+    if source_column is not None:
+        tables = {split: _read_sources(root / split, source_column) for split in here}
+        known = {path: source for table in tables.values() for path, source in table.items()}
+        for split, (files, _) in parts.items():
+            unknown = [file for file in files if file not in known]
+            if unknown:
+                message = f"metadata.csv says no {source_column} of {unknown[0]} and {len(unknown) - 1} more"
+                raise DataError(message)
+            splits[split] = replace(splits[split], sources=np.array([known[file] for file in files], dtype=np.str_))
+    return Dataset(root.resolve().name, _class_names(names), splits["train"], splits["val"], splits["test"], kind)
+
+
+def _read_sources(folder: Path, column: str) -> dict[Path, str]:
+    """Return file -> source from the folder's metadata.csv, in the layout of Hugging Face's `imagefolder`."""
+    path = folder / "metadata.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {folder / row["file_name"]: row[column] for row in csv.DictReader(file)}
+    except (OSError, KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        message = f"{path} does not give the columns file_name and {column}: {error!r}"
+        raise DataError(message) from error
 
 
 def file_split(files: Sequence[Path], labels: Sequence[int], kind: str) -> Split:

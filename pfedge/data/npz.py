@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from pfedge.errors import DataError
 SPLITS = ("train", "val", "test")
 
 
-def load_npz(path: Path, classes: tuple[str, ...] | None = None) -> Dataset:
+def load_npz(path: Path, classes: tuple[str, ...] | None = None, *, source_column: str | None = None) -> Dataset:
     """Load the file; class names default to its array `classes`, else to the ids in the training labels.
+
+    `source_column` names arrays `{train,val,test}_<column>` that say where each image comes from.
 
     Raises:
         DataError: it is missing, truncated, or lacks an array.
@@ -34,7 +37,23 @@ def load_npz(path: Path, classes: tuple[str, ...] | None = None) -> Dataset:
         )
         for split in SPLITS
     )
+    if source_column is not None:
+        train, val, test = (
+            replace(part, sources=_sources(arrays, path, split, source_column, len(part)))
+            for split, part in zip(SPLITS, (train, val, test), strict=True)
+        )
     return Dataset(path.stem, classes, train, val, test)
+
+
+def _sources(
+    arrays: dict[str, NDArray[np.generic]], path: Path, split: str, column: str, count: int
+) -> NDArray[np.str_]:
+    """Return the array `<split>_<column>` as text."""
+    values = arrays.get(f"{split}_{column}")
+    if values is None or values.size != count:
+        message = f"{path} has no array {split}_{column} with one value an image"
+        raise DataError(message)
+    return values.reshape(-1).astype(np.str_)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:

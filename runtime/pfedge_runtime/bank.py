@@ -82,10 +82,7 @@ class PromptBank:
             LastRowError: none is asked for.
         """
         wanted = set(class_ids)
-        missing = wanted - set(self.class_ids)
-        if missing:
-            message = f"the bank has no row for class {sorted(missing)}; it has {list(self.class_ids)}"
-            raise AlreadyForgottenError(message)
+        require_known(wanted, self.class_ids)
         if not wanted:
             message = "a bank must keep at least one row; to forget everything, remove the bundle"
             raise LastRowError(message)
@@ -106,11 +103,26 @@ class PromptBank:
             LastRowError: no row would be left.
         """
         unwanted = set(class_ids)
-        missing = unwanted - set(self.class_ids)
-        if missing:
-            message = f"the bank has no row for class {sorted(missing)}; it has {list(self.class_ids)}"
-            raise AlreadyForgottenError(message)
+        require_known(unwanted, self.class_ids)
         return self.select(set(self.class_ids) - unwanted)
+
+    def graph_inputs(self) -> dict[str, Floats]:
+        """Return what the graph takes."""
+        return {"prompts": self.prompts, "head_weight": self.head_weight, "head_bias": self.head_bias}
+
+    def accepts(
+        self, winner: NDArray[np.int64], logits: Floats, embedding: Floats | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return score and threshold `[B]` of each input's winning row; it is accepted where the score reaches it.
+
+        Args:
+            winner: positions `[B]` in the bank.
+            logits: float32 `[B, R]`.
+            embedding: not used.
+        """
+        del embedding
+        score = np.take_along_axis(logits, winner[:, None], axis=1)[:, 0]
+        return score.astype(np.float64), self.threshold[winner].astype(np.float64)
 
     def row(self, class_id: int) -> dict[str, Floats]:
         """Return one row's parts by name: prompts `[T, D]`, head_weight `[F]`, head_bias `[]`, threshold `[]`."""
@@ -124,6 +136,10 @@ class PromptBank:
             digest.update(f"|{part}:{array.shape}|".encode())
             digest.update(np.asarray(array, dtype="<f4").tobytes())
         return digest.hexdigest()
+
+    def row_digests(self) -> dict[tuple[int, str], str]:
+        """Return the digest of each row, by class id and source; no row of this kind is of a source."""
+        return {(class_id, ""): self.row_digest(class_id) for class_id in self.class_ids}
 
     def digest(self) -> str:
         """Return the SHA-256 of the bank: its class ids and the digests of their rows."""
@@ -148,14 +164,9 @@ class PromptBank:
         Raises:
             BankError: the bytes are not a whole bank of this format.
         """
-        try:
-            tensors = safetensors.numpy.load(data)
-            form = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]]).get("__metadata__")
-        except (SafetensorError, KeyError, ValueError, struct.error) as error:
-            message = f"{source} is damaged or not a bank: {error}"
-            raise BankError(message) from error
-        if form != {"format": FORMAT}:
-            message = f"{source} is not a bank of format {FORMAT}: its metadata is {form}"
+        tensors, form = read_tensors(data, source)
+        if form != FORMAT:
+            message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
             raise BankError(message)
         return _assemble(tensors, source)
 
@@ -172,6 +183,36 @@ class PromptBank:
             message = f"cannot read the bank {path}: {error.strerror}"
             raise BankError(message) from error
         return cls.from_bytes(data, source=str(path))
+
+
+def read_tensors(data: bytes, source: str) -> tuple[dict[str, NDArray[np.generic]], str]:
+    """Return the tensors of a bank's bytes, and its metadata entry `format`; `source` names it in errors.
+
+    Raises:
+        BankError: the bytes are not a whole safetensors file with that entry and no other.
+    """
+    try:
+        tensors = safetensors.numpy.load(data)
+        about = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]]).get("__metadata__")
+    except (SafetensorError, KeyError, ValueError, struct.error) as error:
+        message = f"{source} is damaged or not a bank: {error}"
+        raise BankError(message) from error
+    if not isinstance(about, dict) or set(about) != {"format"}:
+        message = f"{source} is not a bank: its metadata is {about}"
+        raise BankError(message)
+    return tensors, about["format"]
+
+
+def require_known(class_ids: set[int], known: Iterable[int]) -> None:
+    """Check that a bank has rows for classes.
+
+    Raises:
+        AlreadyForgottenError: it has none for one of them.
+    """
+    missing = class_ids - set(known)
+    if missing:
+        message = f"the bank has no row for class {sorted(missing)}; it has {sorted(known)}"
+        raise AlreadyForgottenError(message)
 
 
 def _assemble(tensors: dict[str, NDArray[np.generic]], source: str) -> PromptBank:

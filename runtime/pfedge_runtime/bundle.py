@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.decision import Bank
 from pfedge_runtime.errors import BankError, BundleError
 from pfedge_runtime.manifest import Manifest
+from pfedge_runtime.statistics_bank import StatisticsBank
 from pfedge_runtime.storage import sha256_file
 
 MANIFEST = "manifest.json"
@@ -78,17 +80,19 @@ class Bundle:
                 message = f"{file} is damaged: it does not match the digest in {MANIFEST}"
                 raise BundleError(message)
 
-    def bank(self) -> PromptBank:
+    def bank(self) -> Bank:
         """Read the bank as it is on disk now and check it against the manifest.
 
         Raises:
             BankError: it is damaged, has a row that this bundle never had, or does not fit the graph.
         """
-        bank = PromptBank.load(self.bank_path)
-        rows = {entry.id: entry.row for entry in self.manifest.classes}
-        for class_id in bank.class_ids:
-            if rows.get(class_id) != bank.row_digest(class_id):
-                message = f"{self.bank_path} is damaged: its row {class_id} is not the one that was exported"
+        exact = self.manifest.guarantee == "exact"
+        bank: Bank = StatisticsBank.load(self.bank_path) if exact else PromptBank.load(self.bank_path)
+        rows = {(entry.id, source): row for entry in self.manifest.classes for source, row in entry.rows.items()}
+        for (class_id, source), digest in bank.row_digests().items():
+            if rows.get((class_id, source)) != digest:
+                name = f"{class_id}@{source}" if source else str(class_id)
+                message = f"{self.bank_path} is damaged: its row {name} is not the one that was exported"
                 raise BankError(message)
         self._require_fit(bank)
         return bank
@@ -106,13 +110,14 @@ class Bundle:
             raise BankError(message) from error
         return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def _require_fit(self, bank: PromptBank) -> None:
+    def _require_fit(self, bank: Bank) -> None:
         """Compare the bank's fixed dimensions with the graph's inputs."""
-        for name in ("prompts", "head_weight", "head_bias"):
-            if name not in self.manifest.inputs:
-                continue
+        if isinstance(bank, StatisticsBank):
+            shapes: dict[str, list[int]] = {"head_weight": [bank.width]}
+        else:
+            shapes = {name: list(value.shape[1:]) for name, value in bank.graph_inputs().items()}
+        for name, actual in shapes.items():
             expected = self.manifest.inputs[name]["shape"][1:]
-            actual = list(getattr(bank, name).shape[1:])
             if actual != expected:
                 message = f"{self.bank_path} does not fit the graph: {name} rows are {actual}, expected {expected}"
                 raise BankError(message)

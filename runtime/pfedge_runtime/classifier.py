@@ -21,10 +21,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.decision import decide
-from pfedge_runtime.engine import Engine, OnnxRuntimeEngine
+from pfedge_runtime.decision import Bank, decide
+from pfedge_runtime.engine import Engine, OnnxRuntimeEngine, Outputs
 from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
 from pfedge_runtime.preprocess import find_files
 
@@ -120,15 +119,20 @@ class Classifier:
         return cls(bundle, OnnxRuntimeEngine(bundle.graph_path, device=device, threads=threads), **options)
 
     @property
-    def bank(self) -> PromptBank:
+    def bank(self) -> Bank:
         """The bank as it is on disk now."""
         stamp = self.bundle.bank_stamp()
         if stamp != self._stamp:
             self._bank, self._stamp = self.bundle.bank(), stamp
         return self._bank
 
-    def logits(self, inputs: NDArray[Any]) -> tuple[PromptBank, NDArray[np.float32]]:
-        """Return the bank used and the logits `[B, R]` of inputs that already have the graph's size.
+    def logits(self, inputs: NDArray[Any]) -> tuple[Bank, NDArray[np.float32]]:
+        """Return the bank used and the logits `[B, R]` of inputs; see `outputs`."""
+        bank, outputs = self.outputs(inputs)
+        return bank, outputs.logits
+
+    def outputs(self, inputs: NDArray[Any]) -> tuple[Bank, Outputs]:
+        """Return the bank used and the graph's outputs on inputs that already have its size.
 
         Args:
             inputs: images uint8 `[B, H, W, 3]`, or for an audio bundle features float32 `[B, frames, mels]`.
@@ -145,7 +149,11 @@ class Classifier:
             raise InputError(message)
         bank = self.bank
         chunks = [self._engine.run(np.ascontiguousarray(chunk), bank) for chunk in self._batches(inputs)]
-        return bank, np.concatenate(chunks) if chunks else np.zeros((0, len(bank)), dtype=np.float32)
+        if not chunks:
+            return bank, Outputs(np.zeros((0, len(bank)), dtype=np.float32))
+        embeddings = [chunk.embedding for chunk in chunks if chunk.embedding is not None]
+        logits = np.concatenate([chunk.logits for chunk in chunks])
+        return bank, Outputs(logits, np.concatenate(embeddings) if embeddings else None)
 
     def predict(self, inputs: NDArray[Any], *, sources: Sequence[str] | None = None) -> list[Prediction]:
         """Predict inputs that already have the graph's size, as `logits` takes them; `sources` name them.
@@ -203,18 +211,24 @@ class Classifier:
             yield inputs[start : start + self._batch_size]
 
     def _predict_batch(self, inputs: NDArray[Any], sources: Sequence[str | None]) -> list[Prediction]:
-        bank, logits = self.logits(inputs)
-        threshold = bank.threshold if self._use_thresholds else np.full_like(bank.threshold, -np.inf)
-        decisions = decide(logits, threshold, min_probability=self._min_probability)
+        bank, (logits, embedding) = self.outputs(inputs)
+        decisions = decide(
+            bank,
+            logits,
+            embedding,
+            min_probability=self._min_probability,
+            use_thresholds=self._use_thresholds,
+        )
         predictions = []
         for position, source in enumerate(sources):
             winner = int(decisions.winner[position])
             probability = float(decisions.probability[position, winner])
-            class_id, score = bank.class_ids[winner], float(logits[position, winner])
+            class_id = bank.class_ids[winner]
+            score, threshold = decisions.score[position], decisions.threshold[position]
             name = self.bundle.manifest.class_name(class_id)
             reason = ""
-            if score < threshold[winner]:
-                reason = f"score {score:.2f} of {name} is below its row's threshold {threshold[winner]:.2f}"
+            if score < threshold:
+                reason = f"score {score:.2f} of {name} is below its row's threshold {threshold:.2f}"
             elif not decisions.accepted[position]:
                 reason = f"probability {probability:.3f} of {name} is below {self._min_probability}"
             predictions.append(

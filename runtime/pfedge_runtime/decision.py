@@ -7,20 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.statistics_bank import StatisticsBank
 
-@dataclass(frozen=True)
-class Decisions:
-    """The decisions on B inputs over R rows.
-
-    Attributes:
-        winner: int64 `[B]`, position in the bank of the row with the largest score.
-        probability: float64 `[B, R]`, softmax of the scores over the rows that are left.
-        accepted: bool `[B]`, False where the input is abstained on.
-    """
-
-    winner: NDArray[np.int64]
-    probability: NDArray[np.float64]
-    accepted: NDArray[np.bool_]
+Bank = PromptBank | StatisticsBank
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -35,17 +25,51 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return result
 
 
-def decide(logits: NDArray[np.float32], threshold: NDArray[np.float32], *, min_probability: float = 0.0) -> Decisions:
-    """Decide on logits `[B, R]` with one acceptance threshold per row `[R]`.
+@dataclass(frozen=True)
+class Decisions:
+    """The decisions on B inputs over R rows.
 
-    An input is accepted when its largest score reaches the threshold of the row that has it and its
-    probability reaches `min_probability`.
-
-    >>> decide(np.array([[3.0, 1.0], [0.1, 0.2]], "f4"), np.array([2.0, 2.0], "f4")).accepted.tolist()
-    [True, False]
+    Attributes:
+        winner: int64 `[B]`, position in the bank of the row with the largest logit.
+        probability: float64 `[B, R]`, softmax of the logits over the rows that are left.
+        score: float64 `[B]`, what the winning row judges the input by.
+        threshold: float64 `[B]`, from which score that row accepts.
+        accepted: bool `[B]`, False where the input is abstained on.
     """
-    winner = logits.argmax(axis=1)
-    rows = np.arange(len(logits))
+
+    winner: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    score: NDArray[np.float64]
+    threshold: NDArray[np.float64]
+    accepted: NDArray[np.bool_]
+
+
+def decide(
+    bank: Bank,
+    logits: NDArray[np.float32],
+    embedding: NDArray[np.float32] | None = None,
+    *,
+    min_probability: float = 0.0,
+    use_thresholds: bool = True,
+) -> Decisions:
+    """Decide on logits `[B, R]` over the rows of a bank.
+
+    An input is accepted when the row with the largest logit accepts it and its probability reaches
+    `min_probability`.
+
+    Args:
+        bank: the rows.
+        logits: float32 `[B, R]`.
+        embedding: float32 `[B, E]`, for rows that judge by it.
+        min_probability: from 0 to 1.
+        use_thresholds: False lets every row accept everything.
+    """
+    winner = logits.argmax(axis=1).astype(np.int64)
     probability = softmax(logits)
-    accepted = (logits[rows, winner] >= threshold[winner]) & (probability[rows, winner] >= min_probability)
-    return Decisions(winner=winner, probability=probability, accepted=accepted)
+    largest = np.take_along_axis(probability, winner[:, None], axis=1)[:, 0]
+    if use_thresholds and len(logits):
+        score, threshold = bank.accepts(winner, logits, embedding)
+    else:
+        score, threshold = largest, np.full(len(logits), -np.inf)
+    accepted = (score >= threshold) & (largest >= min_probability)
+    return Decisions(winner, probability, score, threshold, accepted)

@@ -1,29 +1,36 @@
 """Running the graph. One small protocol, one adapter per back end.
 
 engine = OnnxRuntimeEngine(bundle.graph_path, device="cpu")
-logits = engine.run(inputs, bank)      # images uint8 [B, H, W, 3], or audio features -> float32 [B, R]
+logits, embedding = engine.run(inputs, bank)      # images uint8 [B, H, W, 3], or audio features -> float32 [B, R]
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.decision import Bank
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError, UsageError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BANK_INPUTS = {"prompts", "head_weight", "head_bias"}
 
 
+class Outputs(NamedTuple):
+    """What the graph gives: logits float32 `[B, R]`, and where it has one the embedding float32 `[B, E]`."""
+
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None = None
+
+
 class Engine(Protocol):
     """Anything that can evaluate the graph."""
 
-    def run(self, inputs: NDArray[Any], bank: PromptBank) -> NDArray[np.float32]:
-        """Return the logits `[B, R]` of images `[B, H, W, 3]` or features, one column per row in bank order."""
+    def run(self, inputs: NDArray[Any], bank: Bank) -> Outputs:
+        """Return the outputs for images `[B, H, W, 3]` or features, one column of logits per row in bank order."""
 
 
 class OnnxRuntimeEngine:
@@ -68,27 +75,24 @@ class OnnxRuntimeEngine:
             raise ProviderError(message)
         self._session.disable_fallback()
         self._inputs = {value.name for value in self._session.get_inputs()}
+        self._outputs = [value.name for value in self._session.get_outputs()]
         self._input = next(iter(self._inputs - BANK_INPUTS), "")
 
-    def run(self, inputs: NDArray[Any], bank: PromptBank) -> NDArray[np.float32]:
-        """Return the logits `[B, R]` of images `[B, H, W, 3]` or features, one column per row in bank order.
+    def run(self, inputs: NDArray[Any], bank: Bank) -> Outputs:
+        """Return the outputs for images `[B, H, W, 3]` or features, one column of logits per row in bank order.
 
         Raises:
+            BankError: a head cannot be solved from the bank.
             ProviderError: the provider failed while running.
         """
-        feed: dict[str, NDArray[Any]] = {
-            self._input: inputs,
-            "prompts": bank.prompts,
-            "head_weight": bank.head_weight,
-            "head_bias": bank.head_bias,
-        }
+        feed: dict[str, NDArray[Any]] = {self._input: inputs, **bank.graph_inputs()}
         feed = {name: value for name, value in feed.items() if name in self._inputs}
         try:
-            logits: NDArray[np.float32] = self._session.run(["logits"], feed)[0]
+            outputs = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         except Exception as error:  # as above
             message = f"the graph failed on {len(inputs)} inputs: {_first_line(error)}"
             raise ProviderError(message) from error
-        return logits
+        return Outputs(outputs["logits"], outputs.get("embedding"))
 
 
 def _first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,28 @@ GUARANTEES = ("shared", "isolated", "exact")
 
 @dataclass(frozen=True)
 class ClassEntry:
-    """One class of the model: its id, its name, and the digest of the row it had at export (None: never had one)."""
+    """One class of the model.
+
+    Attributes:
+        id: the class id.
+        name: its name.
+        row: the digest of the row it had at export; None if it never had one, or has rows by source.
+        sources: the digests of its rows at export, by source, where rows are kept apart by source.
+    """
 
     id: int
     name: str
     row: str | None
+    sources: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Source -> digest of each row it had at export; the source of a row of the whole class is empty."""
+        return self.sources or ({"": self.row} if self.row else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"id": self.id, "name": self.name, "row": self.row} | ({"sources": self.sources} if self.sources else {})
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class Manifest:
             "model_id": self.model_id,
             "guarantee": self.guarantee,
             "dataset": self.dataset,
-            "classes": [{"id": entry.id, "name": entry.name, "row": entry.row} for entry in self.classes],
+            "classes": [entry.to_json() for entry in self.classes],
             "preprocess": preprocess_to_json(self.preprocess),
             "inputs": self.inputs,
             "outputs": self.outputs,
@@ -173,7 +190,10 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         model_id=value["model_id"],
         guarantee=value["guarantee"],
         dataset=value["dataset"],
-        classes=tuple(ClassEntry(entry["id"], entry["name"], entry["row"]) for entry in value["classes"]),
+        classes=tuple(
+            ClassEntry(entry["id"], entry["name"], entry["row"], dict(entry.get("sources", {})))
+            for entry in value["classes"]
+        ),
         preprocess=preprocess_from_json(value["preprocess"]),
         inputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["inputs"].items()},
         outputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["outputs"].items()},

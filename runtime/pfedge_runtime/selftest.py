@@ -17,20 +17,22 @@ from pfedge_runtime.engine import Engine
 from pfedge_runtime.errors import BundleError
 
 TOLERANCE = 1e-3
+RELATIVE = 1e-5  # of the largest logit: a head that is solved, not trained, has logits of any size
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """The outcome: cases run, cases skipped, and the largest absolute difference of a logit."""
+    """The outcome: cases run, cases skipped, the largest absolute difference of a logit, and of one allowed."""
 
     cases: int
     skipped: int
     largest_difference: float
+    allowed: float = TOLERANCE
 
     @property
     def passed(self) -> bool:
-        """Whether at least one case ran and all agree within 1e-3."""
-        return self.cases > 0 and self.largest_difference <= TOLERANCE
+        """Whether at least one case ran and all agree: within 1e-3, or 1e-5 of the largest logit."""
+        return self.cases > 0 and self.largest_difference <= self.allowed
 
 
 def run_selftest(bundle: Bundle, engine: Engine) -> SelfTest:
@@ -40,7 +42,7 @@ def run_selftest(bundle: Bundle, engine: Engine) -> SelfTest:
         BundleError: the self-test file is not what it should be.
     """
     bank = bundle.bank()
-    cases, skipped, largest = 0, 0, 0.0
+    cases, skipped, largest, allowed = 0, 0, 0.0, TOLERANCE
     try:
         with np.load(bundle.path / SELFTEST, allow_pickle=False) as archive:
             inputs = archive[bundle.manifest.preprocess.input_name]
@@ -49,10 +51,12 @@ def run_selftest(bundle: Bundle, engine: Engine) -> SelfTest:
                 if not set(rows) <= set(bank.class_ids):
                     skipped += 1
                     continue
-                difference = np.abs(engine.run(inputs, bank.select(rows)) - archive[f"{index}.logits"])
+                expected = archive[f"{index}.logits"]
+                difference = np.abs(engine.run(inputs, bank.select(rows)).logits - expected)
+                allowed = max(allowed, RELATIVE * float(np.abs(expected).max()))
                 largest = max(largest, float(difference.max()) if np.isfinite(difference).all() else np.inf)
                 cases += 1
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         message = f"{bundle.path / SELFTEST} is damaged: {error}"
         raise BundleError(message) from error
-    return SelfTest(cases, skipped, largest)
+    return SelfTest(cases, skipped, largest, allowed)

@@ -1,0 +1,116 @@
+"""Guarantee `exact`: nothing is trained by gradient; a row is the sufficient statistics of its class.
+
+model = ExactModel(embedding, bank)
+model.bank().drop({3})          # byte for byte the bank of a model that never saw class 3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pfedge.backbone import Backbone
+from pfedge.data import Split
+from pfedge.embedding import Embedding, EmbeddingSpec
+from pfedge.errors import BackboneError
+from pfedge_runtime.statistics_bank import StatisticsBank
+
+EMBED_BATCH = 16
+SCALE_BITS = 12
+
+
+class ExactModel:
+    """A frozen backbone's embedding and a bank of statistics.
+
+    Attributes:
+        embedding: what is summed.
+    """
+
+    def __init__(self, embedding: Embedding, bank: StatisticsBank) -> None:
+        """Take both."""
+        self.embedding = embedding.eval()
+        self._bank = bank
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen transformer."""
+        return self.embedding.backbone
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The class ids that have a row."""
+        return self._bank.class_ids
+
+    def bank(self) -> StatisticsBank:
+        """Return the rows."""
+        return self._bank
+
+    def trained_parameters(self) -> dict[str, int]:
+        """Return how many numbers stand in rows, and how many out of `forget`'s reach: none."""
+        return {"rows": sum(1 + len(row.sum) + len(row.outer) for row in self._bank.rows.values()), "shared": 0}
+
+    def deployable(self) -> ExactGraph:
+        """Return the module that is exported."""
+        return ExactGraph(self.embedding).eval()
+
+
+def describe_embedding(embedding: Embedding) -> dict[str, Any]:
+    """Return what a run must remember of an embedding."""
+    spec = embedding.spec
+    return {"blocks": list(spec.blocks), "dim": spec.dim, "seed": spec.seed, "projection": embedding.digest}
+
+
+def load_embedding(backbone: Backbone, described: dict[str, Any]) -> Embedding:
+    """Build the embedding that a run remembers.
+
+    Raises:
+        BackboneError: the projection drawn here is not the one of training.
+    """
+    spec = EmbeddingSpec(tuple(described["blocks"]), described["dim"], described["seed"])
+    embedding = Embedding(backbone, spec)
+    if embedding.digest != described["projection"]:
+        message = "the projection drawn by this NumPy is not the one of training: use the versions the run was made by"
+        raise BackboneError(message)
+    return embedding
+
+
+class ExactGraph(nn.Module):
+    """What is exported for `exact`: the embedding and a linear head, fed with what was solved from the rows."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        """Take the embedding."""
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, inputs: Tensor, head_weight: Tensor, head_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits `[B, R]` and embedding `[B, E]`.
+
+        Args:
+            inputs: images uint8 `[B, H, W, 3]`, or features float32 `[B, frames, mels]`.
+            head_weight: float32 `[R, E]`.
+            head_bias: float32 `[R]`.
+        """
+        embedded = self.embedding(self.embedding.backbone.embed(inputs))
+        return embedded @ head_weight.T + head_bias, embedded
+
+
+def embed_split(embedding: Embedding, split: Split, *, start: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield (index of the first, embeddings float32 `[n, E]`) of a split, from `start` on.
+
+    The internal batch always has one shape, padded with zeros: sums inside a matrix product can change with the
+    batch's shape, and then another integer may come out on the grid. In float32, never in bf16.
+    """
+    device = embedding.projection.device
+    for first in range(start, len(split), EMBED_BATCH):
+        index = np.arange(first, min(first + EMBED_BATCH, len(split)))
+        inputs = split.batch(index, embedding.backbone.preprocess)
+        padded = np.zeros((EMBED_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
+        padded[: len(inputs)] = inputs
+        with torch.no_grad():
+            embedded = embedding(embedding.backbone.embed(torch.from_numpy(padded).to(device)))
+        yield first, embedded[: len(inputs)].float().cpu().numpy()
