@@ -32,7 +32,7 @@ test: check transformers4
 # the tests that touch transformers' internals, once more on its 4.57 line
 transformers4: $(VENV)/transformers4
 	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/test_backbone.py tests/test_model.py \
-	    tests/test_reference.py
+	    tests/test_reference.py tests/test_blocks.py tests/test_isolated.py
 
 $(VENV)/transformers4: $(STAMP)
 	rm -rf $@

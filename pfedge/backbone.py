@@ -97,6 +97,17 @@ class Backbone(nn.Module):
         return getattr(self.preprocess, "height", None)
 
     @property
+    def heads(self) -> int:
+        """Attention heads of a block."""
+        return int(self.vit.config.num_attention_heads)
+
+    def first_token(self) -> Tensor:
+        """Return the embedded CLS `[1, 1, D]`: the same whatever the input."""
+        embeddings = self.vit.embeddings
+        first: Tensor = embeddings.cls_token + embeddings.position_embeddings[:, :1]
+        return first
+
+    @property
     def blocks(self) -> list[nn.Module]:
         """The transformer blocks, first to last, under either generation of transformers."""
         layers: Iterable[nn.Module] = self.vit.layers if hasattr(self.vit, "layers") else self.vit.encoder.layer

@@ -1,7 +1,7 @@
 """A transformer block taken apart, so that rows can look at an input without the input looking back.
 
-    parts = take_apart(block)
-    image, rows = one_way(parts, image, rows)      # [B, N, D], [B, R, S, D]
+    parts = take_apart(block, heads=6)
+    tokens = one_way(parts, tokens, inner=65, size=2)      # 65 tokens of the input, then rows of two tokens each
 
 Under one-way attention the tokens of an input attend to each other alone, and the tokens of a row to the input and to
 themselves: what a block makes of an input is the same whatever bank it meets, and no row sees another. (Related:
@@ -100,12 +100,11 @@ def attend_one_way(parts: BlockParts, rows: Tensor, keys: Tensor, values: Tensor
     return parts.finish(flat, attended).view(batch, count, size, -1)
 
 
-def one_way(parts: BlockParts, tokens: Tensor, count: int, size: int) -> Tensor:
-    """Return a block's output on an input and rows in one sequence, `[B, N + count * size, D]`.
+def one_way(parts: BlockParts, tokens: Tensor, inner: int, size: int) -> Tensor:
+    """Return a block's output on an input and rows in one sequence, `[B, inner + R * size, D]`.
 
     One sequence means that every weight is read once: the input's tokens stand first, those of the rows behind.
     """
-    inner = tokens.shape[1] - count * size
     hidden = parts.norm1(tokens)
     query, key, value = (parts.split(layer(hidden)) for layer in (parts.query, parts.key, parts.value))
     image = F.scaled_dot_product_attention(query[:, :, :inner], key[:, :, :inner], value[:, :, :inner])

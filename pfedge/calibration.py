@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pfedge.data import Split
 from pfedge.evaluate import RowLabels, full_bank_logits
+from pfedge.isolated import IsolatedModel
 from pfedge.model import PromptBankModel
 
 ACCEPTANCE = 0.95
@@ -24,15 +26,23 @@ def calibration_split(split: Split, labels: RowLabels, seed: int) -> Split:
     return split.only(labels.class_ids).sample(LIMIT, seed)
 
 
-@torch.no_grad()
 def calibrate(model: PromptBankModel, split: Split, labels: RowLabels, autocast: AbstractContextManager[Any]) -> None:
+    """Set the thresholds of a model from a validation split; see `set_thresholds`."""
+    split = split.only(model.class_ids)
+    set_thresholds(model, full_bank_logits(model, split, autocast=autocast), labels.positions(split.labels).numpy())
+
+
+@torch.no_grad()
+def set_thresholds(model: PromptBankModel | IsolatedModel, logits: NDArray[np.float32], own: NDArray[np.int64]) -> None:
     """Set each row's threshold to the score that 95 % of its own class's validation inputs reach.
 
     Only inputs of the row's own class are used. A class without validation inputs accepts everything.
+
+    Args:
+        model: whose thresholds are set.
+        logits: `[N, R]`.
+        own: the bank position of each input's own row, `[N]`.
     """
-    split = split.only(model.class_ids)
-    logits = full_bank_logits(model, split, autocast=autocast)
-    own = labels.positions(split.labels).numpy()
     for position in range(len(model.class_ids)):
         scores = logits[own == position, position]
         if len(scores):

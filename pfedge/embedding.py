@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pfedge.backbone import Backbone
+from pfedge.errors import BackboneError
 from pfedge_runtime.errors import UsageError
 
 DEFAULT_DIM = 768
@@ -100,6 +102,26 @@ class Embedding(nn.Module):
     def project(self, parts: list[Tensor]) -> Tensor:
         """Return the embedding `[B, E]` of what the blocks gave."""
         return torch.cat(parts, dim=1) @ self.projection
+
+
+def describe_embedding(embedding: Embedding) -> dict[str, Any]:
+    """Return what a run must remember of an embedding."""
+    spec = embedding.spec
+    return {"blocks": list(spec.blocks), "dim": spec.dim, "seed": spec.seed, "projection": embedding.digest}
+
+
+def load_embedding(backbone: Backbone, described: dict[str, Any]) -> Embedding:
+    """Build the embedding that a run remembers.
+
+    Raises:
+        BackboneError: the projection drawn here is not the one of training.
+    """
+    spec = EmbeddingSpec(tuple(described["blocks"]), described["dim"], described["seed"])
+    embedding = Embedding(backbone, spec)
+    if embedding.digest != described["projection"]:
+        message = "the projection drawn by this NumPy is not the one of training: use the versions the run was made by"
+        raise BackboneError(message)
+    return embedding
 
 
 def _projection(whole: int, spec: EmbeddingSpec) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

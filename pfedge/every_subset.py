@@ -43,6 +43,20 @@ class Scores:
         return logits
 
 
+class IndependentScores(Scores):
+    """Where rows are independent: the logits under any bank are columns of those under the full one."""
+
+    def __init__(self, bank: Bank, logits: NDArray[np.float32]) -> None:
+        """Take the logits `[N, R]` of all rows."""
+        super().__init__(bank, np.zeros((len(logits), 0), dtype=np.float32))
+        self._logits = logits
+        self._column = {class_id: position for position, class_id in enumerate(bank.class_ids)}
+
+    def logits(self, bank: Bank) -> NDArray[np.float32]:
+        """Return the logits `[N, R]` under a bank of some of the rows."""
+        return self._logits[:, [self._column[class_id] for class_id in bank.class_ids]]
+
+
 @dataclass(frozen=True)
 class Forgotten:
     """What forgetting one set of classes does: accuracy on the others, by their rows alone."""

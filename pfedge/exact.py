@@ -7,7 +7,6 @@ model.bank().drop({3})          # byte for byte the bank of a model that never s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +15,7 @@ from torch import Tensor, nn
 
 from pfedge.backbone import Backbone
 from pfedge.data import Split
-from pfedge.embedding import Embedding, EmbeddingSpec
-from pfedge.errors import BackboneError
+from pfedge.embedding import Embedding
 from pfedge_runtime.statistics_bank import StatisticsBank
 
 EMBED_BATCH = 16
@@ -57,26 +55,6 @@ class ExactModel:
     def deployable(self) -> ExactGraph:
         """Return the module that is exported."""
         return ExactGraph(self.embedding).eval()
-
-
-def describe_embedding(embedding: Embedding) -> dict[str, Any]:
-    """Return what a run must remember of an embedding."""
-    spec = embedding.spec
-    return {"blocks": list(spec.blocks), "dim": spec.dim, "seed": spec.seed, "projection": embedding.digest}
-
-
-def load_embedding(backbone: Backbone, described: dict[str, Any]) -> Embedding:
-    """Build the embedding that a run remembers.
-
-    Raises:
-        BackboneError: the projection drawn here is not the one of training.
-    """
-    spec = EmbeddingSpec(tuple(described["blocks"]), described["dim"], described["seed"])
-    embedding = Embedding(backbone, spec)
-    if embedding.digest != described["projection"]:
-        message = "the projection drawn by this NumPy is not the one of training: use the versions the run was made by"
-        raise BackboneError(message)
-    return embedding
 
 
 class ExactGraph(nn.Module):

@@ -75,28 +75,14 @@ class PromptBankModel(nn.Module):
 
     def bank(self) -> PromptBank:
         """Return the rows as a bank."""
-
-        def array(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-            return tensor.detach().float().cpu().numpy().copy()
-
-        return PromptBank(
-            class_ids=self.class_ids,
-            prompts=array(self.prompts),
-            head_weight=array(self.head.weight),
-            head_bias=array(self.head.bias),
-            threshold=array(self.threshold),
-        )
+        return bank_of(self.class_ids, self.prompts, self.head.weight, self.head.bias, self.threshold)
 
     def trained_state(self) -> dict[str, Tensor]:
         """Return what training changed, under names that no library version alters.
 
         `rows.<class id>.<part>` as in a bank file, and `lora.<block>.<query|value>.<A|B>`, A `[r, D]`, B `[D, r]`.
         """
-        state = {
-            f"rows.{class_id}.{part}": torch.from_numpy(np.array(value))
-            for class_id in self.class_ids
-            for part, value in self.bank().row(class_id).items()
-        }
+        state = rows_state(self.bank())
         for name, parameter in self._lora_parameters():
             state[name] = parameter.detach().float().cpu().clone()
         return state
@@ -109,11 +95,7 @@ class PromptBankModel(nn.Module):
             KeyError: a tensor is missing.
             RuntimeError: a tensor has another shape.
         """
-        for position, class_id in enumerate(self.class_ids):
-            self.prompts[position].copy_(state[f"rows.{class_id}.prompts"])
-            self.head.weight[position].copy_(state[f"rows.{class_id}.head_weight"])
-            self.head.bias[position].copy_(state[f"rows.{class_id}.head_bias"])
-            self.threshold[position].copy_(state[f"rows.{class_id}.threshold"])
+        load_rows(state, self.class_ids, self.prompts, self.head.weight, self.head.bias, self.threshold)
         for name, parameter in self._lora_parameters():
             parameter.copy_(state[name])
 
@@ -157,6 +139,54 @@ class PromptGraph(nn.Module):
         prefix = prompts.reshape(1, -1, self.backbone.width).expand(tokens.shape[0], -1, -1)
         hidden = self.backbone.encode(torch.cat([prefix, tokens], dim=1))
         return hidden[:, prefix.shape[1]] @ head_weight.T + head_bias
+
+
+def bank_of(
+    class_ids: tuple[int, ...], prompts: Tensor, head_weight: Tensor, head_bias: Tensor, threshold: Tensor
+) -> PromptBank:
+    """Return trained rows as a bank."""
+
+    def array(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return tensor.detach().float().cpu().numpy().copy()
+
+    return PromptBank(
+        class_ids=class_ids,
+        prompts=array(prompts),
+        head_weight=array(head_weight),
+        head_bias=array(head_bias),
+        threshold=array(threshold),
+    )
+
+
+def rows_state(bank: PromptBank) -> dict[str, Tensor]:
+    """Return a bank's rows as tensors `rows.<class id>.<part>`, as in a bank file."""
+    return {
+        f"rows.{class_id}.{part}": torch.from_numpy(np.array(value))
+        for class_id in bank.class_ids
+        for part, value in bank.row(class_id).items()
+    }
+
+
+@torch.no_grad()
+def load_rows(
+    state: dict[str, Tensor],
+    class_ids: tuple[int, ...],
+    prompts: Tensor,
+    head_weight: Tensor,
+    head_bias: Tensor,
+    threshold: Tensor,
+) -> None:
+    """Copy what `rows_state` gave into the tensors of a model.
+
+    Raises:
+        KeyError: a tensor is missing.
+        RuntimeError: a tensor has another shape.
+    """
+    for position, class_id in enumerate(class_ids):
+        prompts[position].copy_(state[f"rows.{class_id}.prompts"])
+        head_weight[position].copy_(state[f"rows.{class_id}.head_weight"])
+        head_bias[position].copy_(state[f"rows.{class_id}.head_bias"])
+        threshold[position].copy_(state[f"rows.{class_id}.threshold"])
 
 
 def _query_value_paths(vit: nn.Module) -> list[str]:

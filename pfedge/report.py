@@ -17,11 +17,14 @@ from pfedge.data import Dataset, load_dataset
 from pfedge.device import choose_autocast, choose_device
 from pfedge.errors import DataError
 from pfedge.evaluate import ForgettingAtK, RowLabels, accuracy_by_mode, evaluate_forgetting
-from pfedge.every_subset import Scores, SubsetEvaluation, evaluate_every_subset
+from pfedge.every_subset import IndependentScores, Scores, SubsetEvaluation, evaluate_every_subset
 from pfedge.exact import ExactModel, embed_split
+from pfedge.isolated import IsolatedModel
+from pfedge.model import PromptBankModel
 from pfedge.progress import bars
 from pfedge.prompting import MODES
 from pfedge.run import Model, Run
+from pfedge.train_isolated import isolated_logits
 from pfedge_runtime.storage import write_atomic
 
 NAME_LENGTH = 16
@@ -88,7 +91,7 @@ class Evaluation:
         }
 
 
-def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation | ExactEvaluation:
+def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation | OnePassEvaluation:
     """Evaluate a run or checkpoint, also one of the reference, on its test split and write what was found.
 
     Writes `<name>_inference_accuracies.json` in the reference's layout, `<name>_evaluation.json` with every
@@ -105,8 +108,8 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     if dataset.classes != tuple(run.config["classes"]):
         message = f"{dataset.name} has classes {list(dataset.classes)}, the run has {run.config['classes']}"
         raise DataError(message)
-    if isinstance(model, ExactModel):
-        return _evaluate_exact(run, model, dataset, settings, console)
+    if not isinstance(model, PromptBankModel):
+        return _evaluate_once(run, model, dataset, settings, console)
     model.to(device)
     labels = RowLabels(model.class_ids)
     seed = train["seed"] if settings.seed is None else settings.seed
@@ -138,7 +141,7 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
 
 
 @dataclass(frozen=True)
-class ExactEvaluation:
+class OnePassEvaluation:
     """The outcome for a run whose subsets are all evaluated from one pass.
 
     Attributes:
@@ -163,37 +166,39 @@ class ExactEvaluation:
         return about | self.outcome.to_json()
 
 
-def _evaluate_exact(
-    run: Run, model: ExactModel, dataset: Dataset, settings: EvalSettings, console: Console
-) -> ExactEvaluation:
-    """Embed the test split once and evaluate every subset from that."""
-    model.embedding.to(choose_device(settings.device, settings.gpu_id))
+def _evaluate_once(
+    run: Run, model: IsolatedModel | ExactModel, dataset: Dataset, settings: EvalSettings, console: Console
+) -> OnePassEvaluation:
+    """Run the backbone over the test split once and evaluate every subset from that."""
+    device = choose_device(settings.device, settings.gpu_id)
     test = dataset.test.only(model.class_ids).sample(settings.limit)
-    chunks, started = [], time.perf_counter()
+    started = time.perf_counter()
+    scores: Scores
+    if isinstance(model, IsolatedModel):
+        scores = IndependentScores(model.bank(), isolated_logits(model.to(device), test, console))
+    else:
+        model.embedding.to(device)
+        scores = Scores(model.bank(), np.concatenate([part for _, part in embed_split(model.embedding, test)]))
+    seconds = time.perf_counter() - started
     with bars(console) as progress:
-        bar = progress.add_task("embedding", total=len(test))
-        for first, embedded in embed_split(model.embedding, test):
-            chunks.append(embedded)
-            progress.update(bar, completed=first + len(embedded))
-        seconds = time.perf_counter() - started
         bar = progress.add_task("forgetting every subset", total=None)
         outcome = evaluate_every_subset(
-            Scores(model.bank(), np.concatenate(chunks)),
+            scores,
             test.labels,
             limit=settings.max_subsets,
             seed=run.config["train"]["seed"] if settings.seed is None else settings.seed,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
-    evaluation = ExactEvaluation(run.name, dataset.classes, len(test), seconds, outcome)
+    evaluation = OnePassEvaluation(run.name, dataset.classes, len(test), seconds, outcome)
     folder = settings.save_dir or run.folder
     folder.mkdir(parents=True, exist_ok=True)
     written = (folder / f"{run.name}_evaluation.json", folder / f"{run.name}_forgetting.png")
     write_atomic(written[0], _pretty(evaluation.to_json()))
     plots.every_subset(written[1], outcome)
-    return ExactEvaluation(**{**vars(evaluation), "written": written})
+    return OnePassEvaluation(**{**vars(evaluation), "written": written})
 
 
-def _show_exact(evaluation: ExactEvaluation, console: Console) -> None:
+def _show_one_pass(evaluation: OnePassEvaluation, console: Console) -> None:
     outcome = evaluation.outcome
     count = sum(map(len, outcome.subsets.values()))
     console.print(
@@ -254,10 +259,10 @@ def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, Mo
     return run, model, dataset
 
 
-def show(evaluation: Evaluation | ExactEvaluation, console: Console) -> None:
+def show(evaluation: Evaluation | OnePassEvaluation, console: Console) -> None:
     """Print an evaluation as tables."""
-    if isinstance(evaluation, ExactEvaluation):
-        _show_exact(evaluation, console)
+    if isinstance(evaluation, OnePassEvaluation):
+        _show_one_pass(evaluation, console)
         return
     if evaluation.modes:
         table = Table(title=f"{evaluation.name}: accuracy on {evaluation.inputs} test inputs")

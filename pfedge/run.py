@@ -22,13 +22,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pfedge.backbone import load_backbone
+from pfedge.embedding import load_embedding
 from pfedge.errors import BackboneError, RunError
-from pfedge.exact import ExactModel, load_embedding
+from pfedge.exact import ExactModel
+from pfedge.isolated import IsolatedModel
 from pfedge.model import PromptBankModel
 from pfedge_runtime.statistics_bank import StatisticsBank
 from pfedge_runtime.storage import write_atomic
 
-Model = PromptBankModel | ExactModel
+Trainable = PromptBankModel | IsolatedModel
+Model = Trainable | ExactModel
 
 FORMAT = "pfedge-run/1"
 METADATA = "pfedge"
@@ -139,9 +142,13 @@ class Run:
             raise BackboneError(message)
         if train["guarantee"] == "exact":
             return ExactModel(load_embedding(backbone, self.config["embedding"]), self._rows(self.model_file)[0])
-        model = PromptBankModel(
-            backbone, class_ids=self.config["class_ids"], tokens_per_class=train["tokens_per_class"]
-        )
+        rows: dict[str, Any] = {"class_ids": self.config["class_ids"], "tokens_per_class": train["tokens_per_class"]}
+        model: Trainable
+        if train["guarantee"] == "isolated":
+            spec = load_embedding(backbone, self.config["embedding"]).spec
+            model = IsolatedModel(backbone, spec=spec, **rows)
+        else:
+            model = PromptBankModel(backbone, **rows)
         try:
             model.load_trained_state(_read(self.model_file)[1])
         except (KeyError, RuntimeError) as error:
@@ -149,14 +156,14 @@ class Run:
             raise RunError(message) from error
         return model.eval()
 
-    def save_state(self, model: PromptBankModel, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
+    def save_state(self, model: Trainable, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
         """Save all that `--resume` needs."""
         tensors = {f"model.{name}": tensor for name, tensor in model.trained_state().items()}
         for index, entry in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value.cpu() for key, value in entry.items()}
         self._write(self.folder / RESUME, tensors, state=vars(state))
 
-    def load_state(self, model: PromptBankModel, optimizer: torch.optim.Optimizer) -> TrainState:
+    def load_state(self, model: Trainable, optimizer: torch.optim.Optimizer) -> TrainState:
         """Put a saved state back into the model and the optimizer.
 
         Raises:
@@ -181,7 +188,7 @@ class Run:
             message = f"{path} is damaged: {error}"
             raise RunError(message) from error
 
-    def save_checkpoint(self, model: PromptBankModel, folder: Path, epoch: int, *, keep: int) -> Path:
+    def save_checkpoint(self, model: Trainable, folder: Path, epoch: int, *, keep: int) -> Path:
         """Write `<dataset>_seed_<seed>_<epoch>.safetensors`; with `keep` > 0 remove all but the last ones."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}_{epoch}.safetensors"
@@ -196,7 +203,7 @@ class Run:
         table = {mode: [look[mode] for look in looks] for mode in looks[0]} if looks else {}
         write_atomic(folder / f"{self.name}_accuracies.json", _pretty(table))
 
-    def finish(self, model: PromptBankModel, metrics: dict[str, Any]) -> None:
+    def finish(self, model: Trainable, metrics: dict[str, Any]) -> None:
         """Write the model and the metrics, and remove the optimizer's state."""
         self._write(self.model_file, model.trained_state())
         write_atomic(self.folder / METRICS, _pretty(metrics))

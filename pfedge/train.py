@@ -110,6 +110,7 @@ class Settings:
         eval_every: epochs between looks at every mode; the last epoch is always looked at.
         eval_limit: images of each such look; 0 is all.
         eval_split: the split looked at.
+        cache: `isolated`: where keys and values are kept: `auto`, `memory`, `disk` or `none` (computed every epoch).
     """
 
     out: Path
@@ -125,6 +126,7 @@ class Settings:
     eval_every: int = 1
     eval_limit: int = 200
     eval_split: str = "val"
+    cache: str = "auto"
 
 
 def open_dataset(config: TrainConfig, settings: Settings, backbone: Backbone) -> Dataset:

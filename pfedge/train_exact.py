@@ -22,9 +22,9 @@ from pfedge.backbone import load_backbone
 from pfedge.calibration import ACCEPTANCE
 from pfedge.data import Dataset, Split
 from pfedge.device import choose_device
-from pfedge.embedding import Embedding, EmbeddingSpec
+from pfedge.embedding import Embedding, EmbeddingSpec, describe_embedding
 from pfedge.errors import DataError, RunError
-from pfedge.exact import SCALE_BITS, ExactModel, describe_embedding, embed_split
+from pfedge.exact import SCALE_BITS, ExactModel, embed_split
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
 from pfedge.progress import bars
 from pfedge.run import Run

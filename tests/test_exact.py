@@ -6,9 +6,9 @@ import torch
 
 from pfedge.backbone import load_backbone
 from pfedge.data import load_dataset
-from pfedge.embedding import Embedding, EmbeddingSpec
+from pfedge.embedding import Embedding, EmbeddingSpec, describe_embedding, load_embedding
 from pfedge.errors import BackboneError
-from pfedge.exact import EMBED_BATCH, describe_embedding, embed_split, load_embedding
+from pfedge.exact import EMBED_BATCH, embed_split
 
 
 @pytest.fixture(scope="module")

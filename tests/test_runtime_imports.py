@@ -56,8 +56,8 @@ def test_public_names_are_pinned():
     import pfedge_runtime
 
     assert pfedge_runtime.__all__ == [
-        "Bundle", "Classifier", "Forgetting", "ImagePreprocess", "PfedgeError", "Prediction", "PromptBank",
-        "forget", "plan_forget", "read_image",
+        "AudioPreprocess", "Bundle", "Classifier", "Forgetting", "ImagePreprocess", "PfedgeError", "Prediction",
+        "PromptBank", "StatisticsBank", "forget", "plan_forget", "read_image", "read_sound",
     ]  # fmt: skip
     assert pfedge_export.__all__ == ["ParityError", "ParityReport", "Recipe", "export_bundle"]
     for package in (pfedge_runtime, pfedge_export):

@@ -114,8 +114,9 @@ def test_an_interrupted_run_resumes_to_the_very_same_model(tmp_path, config, mon
 
 
 def test_resume_refuses_another_configuration(tmp_path, config):
-    run = Run.create(tmp_path / "run", trainer._describe(config, *parts(config)), resume=False, overwrite=False)
-    model = parts(config)[0]
+    model, dataset = parts(config)
+    described = trainer.describe_run(config, dataset, model.class_ids, model.backbone)
+    run = Run.create(tmp_path / "run", described, resume=False, overwrite=False)
     run.save_state(model, torch.optim.Adam(model.parameters()), trainer.TrainState(1, 0, []))
     with pytest.raises(RunError, match="begun with another lr"):
         train(replace(config, lr=0.5), settings(tmp_path / "run", resume=True), QUIET)

@@ -32,9 +32,9 @@ def train(
     guarantee: Annotated[
         str,
         typer.Option(
-            help="What forgetting promises. shared: the paper's method; LoRA, common to all classes, stays. exact: "
-            "rows are sums of each class's own embeddings, and a bank without a class is byte for byte the one "
-            "that never had it."
+            help="What forgetting promises. shared: the paper's method; LoRA, common to all classes, stays. "
+            "isolated: rows do not see each other, and forgetting one moves no other's score. exact: rows are sums of "
+            "each class's own embeddings; a bank without a class is byte for byte the one that never had it."
         ),
     ] = "shared",
     tokens_per_class: Annotated[int, typer.Option(min=1, help="Prompt tokens per row (T).")] = 1,
@@ -63,12 +63,13 @@ def train(
     embedding_blocks: Annotated[
         str,
         typer.Option(
-            help="exact: after which blocks CLS and mean token are taken, such as 6,8,10,12.",
+            help="isolated, exact: after which blocks CLS and mean token are taken, such as 6,8,10,12.",
             show_default="every second from the middle",
         ),
     ] = "",
     embedding_dim: Annotated[
-        int, typer.Option(min=0, help="exact: width E of the embedding (a row takes about 4 E^2 bytes); 0: all.")
+        int,
+        typer.Option(min=0, help="isolated, exact: width E of the embedding (an exact row takes 4 E^2 bytes); 0: all."),
     ] = 768,
     shrinkage: Annotated[
         float, typer.Option(min=0, max=1, help="exact: share of the identity in the covariance.")
@@ -79,6 +80,9 @@ def train(
     add_to: Annotated[
         Path | None, typer.Option(help="exact: insert this data set's classes or sources into that run, as a new run.")
     ] = None,
+    cache: Annotated[
+        str, typer.Option(help="isolated: where keys and values are kept: auto, memory, disk or none.")
+    ] = "auto",
     exclude_class: Annotated[
         list[str] | None, typer.Option(help="Train as if this class (id or name) had never been; repeatable.")
     ] = None,
@@ -105,17 +109,17 @@ def train(
     pfedge train --dataset digits --model-name builtin:micro --epochs 10
     pfedge train --dataset bloodmnist --data-root ~/medmnist --out runs/blood
     """
-    if guarantee not in {"shared", "exact"}:
-        message = f"unknown guarantee {guarantee!r}: choose shared or exact"
+    if guarantee not in {"shared", "isolated", "exact"}:
+        message = f"unknown guarantee {guarantee!r}: choose shared, isolated or exact"
         raise UsageError(message)
-    if guarantee == "shared" and not add_to and (source_column or embedding_blocks):
-        message = "--source-column and --embedding-blocks need --guarantee exact"
+    if guarantee != "exact" and not add_to and source_column:
+        message = "--source-column needs --guarantee exact: only there is a row a function of its own inputs"
         raise UsageError(message)
     with needs("train", "train"):
         from rich.console import Console
 
         from pfedge import train as trainer
-        from pfedge import train_exact
+        from pfedge import train_exact, train_isolated
         from pfedge.backbone import DEFAULT_BACKBONES
         from pfedge.data import data_kind
     kind = require_data_type(data_type, data_kind(dataset), dataset)
@@ -155,12 +159,15 @@ def train(
         eval_every=eval_every,
         eval_limit=eval_limit,
         eval_split=eval_split,
+        cache=cache,
     )
     console = Console(stderr=True)
     if add_to is not None:
         run, metrics = train_exact.add_to(add_to, config, model_name, settings, console)
     elif guarantee == "exact":
         run, metrics = train_exact.train_exact(config, settings, console)
+    elif guarantee == "isolated":
+        run, metrics = train_isolated.train_isolated(config, settings, console)
     else:
         run, metrics = trainer.train(config, settings, console)
     if as_json:

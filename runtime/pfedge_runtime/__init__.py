@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pfedge_runtime.errors import PfedgeError
     from pfedge_runtime.forgetting import Forgetting, forget, plan_forget
     from pfedge_runtime.image import ImagePreprocess, read_image
+    from pfedge_runtime.statistics_bank import StatisticsBank
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "PfedgeError",
     "Prediction",
     "PromptBank",
+    "StatisticsBank",
     "forget",
     "plan_forget",
     "read_image",
@@ -49,6 +51,7 @@ _HOMES = {
     "PfedgeError": "errors",
     "Prediction": "classifier",
     "PromptBank": "bank",
+    "StatisticsBank": "statistics_bank",
     "forget": "forgetting",
     "plan_forget": "forgetting",
     "read_image": "image",
