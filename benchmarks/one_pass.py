@@ -107,8 +107,8 @@ def measure(name: str, sizes: list[int], rounds: int) -> list[dict[str, object]]
         tokens = (backbone.tokens + 2 * k) / backbone.tokens
         ratio = median[k] / median["plain"]
         print(
-            f"{name}  K={k:<4} {median[k]:8.1f} ms  plain {median['plain']:6.1f} ms  ratio {ratio:5.2f}  tokens {tokens:5.2f}"
-            f"  ratio / tokens {ratio / tokens:4.2f}  K passes {k * median[1]:9.1f} ms",
+            f"{name}  K={k:<4} {median[k]:8.1f} ms  plain {median['plain']:6.1f} ms  ratio {ratio:5.2f}"
+            f"  tokens {tokens:5.2f}  ratio / tokens {ratio / tokens:4.2f}  K passes {k * median[1]:9.1f} ms",
             flush=True,
         )
         results.append({"model": name, "rows": k, "ms": median[k], "plain_ms": median["plain"], "token_ratio": tokens})
