@@ -63,10 +63,10 @@ class Embedding(nn.Module):
     Attributes:
         backbone: the frozen transformer.
         spec: which embedding, with nothing left open.
-        projection: float32 `[2 * blocks * D, E]`, orthonormal columns; the identity where nothing is left out.
+        projection: float32 `[2 * blocks * D, E]`, orthonormal columns; None where nothing is left out.
     """
 
-    projection: Tensor
+    projection: Tensor | None
 
     def __init__(self, backbone: Backbone, spec: EmbeddingSpec) -> None:
         """Draw the projection.
@@ -78,12 +78,14 @@ class Embedding(nn.Module):
         self.backbone = backbone
         self.spec = spec.resolve(len(backbone.blocks), backbone.width)
         whole = 2 * len(self.spec.blocks) * backbone.width
-        self.register_buffer("projection", torch.from_numpy(_projection(whole, self.spec)), persistent=False)
+        drawn = None if self.spec.dim == whole else torch.from_numpy(_projection(whole, self.spec))
+        self.register_buffer("projection", drawn, persistent=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the projection: it is drawn again on every load, and must be the one of training."""
-        return hashlib.sha256(self.projection.cpu().numpy().tobytes()).hexdigest()
+        drawn = b"" if self.projection is None else self.projection.cpu().numpy().tobytes()
+        return hashlib.sha256(drawn).hexdigest()
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the embedding float32 `[B, E]` of embedded inputs `[B, 1 + N, D]`."""
@@ -101,7 +103,8 @@ class Embedding(nn.Module):
 
     def project(self, parts: list[Tensor]) -> Tensor:
         """Return the embedding `[B, E]` of what the blocks gave."""
-        return torch.cat(parts, dim=1) @ self.projection
+        whole = torch.cat(parts, dim=1)
+        return whole if self.projection is None else whole @ self.projection
 
 
 def describe_embedding(embedding: Embedding) -> dict[str, Any]:
@@ -125,8 +128,6 @@ def load_embedding(backbone: Backbone, described: dict[str, Any]) -> Embedding:
 
 
 def _projection(whole: int, spec: EmbeddingSpec) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    if spec.dim == whole:
-        return np.eye(whole, dtype=np.float32)
     gaussian = np.random.default_rng(spec.seed).normal(size=(whole, spec.dim))
     orthogonal, triangle = np.linalg.qr(gaussian)
     return (orthogonal * np.sign(np.diag(triangle))).astype(np.float32)  # one sign convention, whatever LAPACK does

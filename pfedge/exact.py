@@ -83,7 +83,7 @@ def embed_split(embedding: Embedding, split: Split, *, start: int = 0) -> Iterat
     The internal batch always has one shape, padded with zeros: sums inside a matrix product can change with the
     batch's shape, and then another integer may come out on the grid. In float32, never in bf16.
     """
-    device = embedding.projection.device
+    device = next(embedding.backbone.parameters()).device
     for first in range(start, len(split), EMBED_BATCH):
         index = np.arange(first, min(first + EMBED_BATCH, len(split)))
         inputs = split.batch(index, embedding.backbone.preprocess)

@@ -64,7 +64,7 @@ class IsolatedModel(nn.Module):
         self.class_ids = tuple(sorted(class_ids))
         self.embedding = Embedding(backbone, spec)
         rows, width = len(self.class_ids), backbone.width
-        self.prompts = nn.Parameter(torch.randn(rows, tokens_per_class, width))
+        self.prompts = nn.Parameter(torch.randn(rows, tokens_per_class, width) / 10)
         self.head_weight = nn.Parameter(torch.randn(rows, width + self.embedding.spec.dim) / 100)
         self.head_bias = nn.Parameter(torch.zeros(rows))
         self.register_buffer("threshold", torch.full((rows,), -torch.inf))

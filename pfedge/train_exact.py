@@ -22,7 +22,7 @@ from pfedge.backbone import load_backbone
 from pfedge.calibration import ACCEPTANCE
 from pfedge.data import Dataset, Split
 from pfedge.device import choose_device
-from pfedge.embedding import Embedding, EmbeddingSpec, describe_embedding
+from pfedge.embedding import DEFAULT_DIM, Embedding, EmbeddingSpec, describe_embedding
 from pfedge.errors import DataError, RunError
 from pfedge.exact import SCALE_BITS, ExactModel, embed_split
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
@@ -74,7 +74,8 @@ def train_exact(config: TrainConfig, settings: Settings, console: Console) -> tu
     """
     device = choose_device(settings.device, settings.gpu_id)
     backbone = load_backbone(config.model_name, image_size=config.image_size)
-    spec = EmbeddingSpec(config.embedding_blocks, config.embedding_dim)
+    dim = DEFAULT_DIM if config.embedding_dim is None else config.embedding_dim
+    spec = EmbeddingSpec(config.embedding_blocks, dim)
     embedding = Embedding(backbone, spec).eval().to(device)
     dataset = open_dataset(config, settings, backbone)
     class_ids = dataset.present()

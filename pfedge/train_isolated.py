@@ -8,6 +8,7 @@ that a row's score means the same whatever else is in the bank. Nothing is propa
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -36,6 +37,7 @@ from pfedge.run import Run, TrainState
 from pfedge.train import Settings, TrainConfig, describe_run, open_dataset, step_seed
 
 ONE_VS_REST = 0.5
+LR = 3e-3
 LOOK_BATCH = 64
 
 
@@ -55,10 +57,10 @@ def train_isolated(config: TrainConfig, settings: Settings, console: Console) ->
     if not class_ids:
         message = f"no class is left to train on in {dataset.name}"
         raise DataError(message)
-    spec = EmbeddingSpec(config.embedding_blocks, config.embedding_dim)
+    spec = EmbeddingSpec(config.embedding_blocks, config.embedding_dim or 0)
     model = IsolatedModel(backbone, class_ids=class_ids, tokens_per_class=config.tokens_per_class, spec=spec).to(device)
     labels = RowLabels(class_ids)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.lr)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.lr or LR)
     described = describe_run(config, dataset, class_ids, backbone) | {"embedding": describe_embedding(model.embedding)}
     run = Run.create(settings.out, described, resume=settings.resume, overwrite=settings.overwrite)
     state = run.load_state(model, optimizer) if settings.resume else TrainState(1, 0, [])
@@ -169,7 +171,9 @@ def _epoch(
     torch.manual_seed(step_seed(config.seed, epoch, 0))
     total = 0.0
     batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
-    for index in batches:
+    for step, index in enumerate(batches):
+        done = (epoch - 1 + step / len(batches)) / config.epochs
+        optimizer.param_groups[0]["lr"] = (config.lr or LR) * (1 + math.cos(math.pi * done)) / 2
         target = labels.positions(ids[index]).to(model.prompts.device)
         with autocast:
             logits = model.score(cache.batch(index))

@@ -40,7 +40,9 @@ def train(
     tokens_per_class: Annotated[int, typer.Option(min=1, help="Prompt tokens per row (T).")] = 1,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    lr: Annotated[float, typer.Option(min=0, help="Adam's learning rate.")] = 1e-3,
+    lr: Annotated[
+        float | None, typer.Option(min=0, help="Adam's learning rate.", show_default="1e-3; isolated: 3e-3, falling")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 42,
     out: Annotated[
         Path | None, typer.Option(help="Run folder.", show_default="<save-dir>/<dataset>_seed_<seed>")
@@ -68,9 +70,13 @@ def train(
         ),
     ] = "",
     embedding_dim: Annotated[
-        int,
-        typer.Option(min=0, help="isolated, exact: width E of the embedding (an exact row takes 4 E^2 bytes); 0: all."),
-    ] = 768,
+        int | None,
+        typer.Option(
+            min=0,
+            help="isolated, exact: width E of the embedding (an exact row takes 4 E^2 bytes); 0: all.",
+            show_default="isolated: all; exact: 768",
+        ),
+    ] = None,
     shrinkage: Annotated[
         float, typer.Option(min=0, max=1, help="exact: share of the identity in the covariance.")
     ] = 0.1,
