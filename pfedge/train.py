@@ -58,7 +58,7 @@ class TrainConfig:
         tokens_per_class: T, prompt tokens of a row.
         epochs: passes over the training split.
         batch_size: samples a step.
-        lr: Adam's learning rate; None is 1e-3, under `isolated` 3e-3, which falls to zero along a cosine.
+        lr: Adam's learning rate; None is 1e-3, under `isolated` 1e-2, which falls to zero along a cosine.
         seed: of every random choice.
         image_size: side in pixels; None is the backbone's own.
         size: MedMNIST file size; None fits the image size.

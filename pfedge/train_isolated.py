@@ -37,7 +37,7 @@ from pfedge.run import Run, TrainState
 from pfedge.train import Settings, TrainConfig, describe_run, open_dataset, step_seed
 
 ONE_VS_REST = 0.5
-LR = 3e-3
+LR = 1e-2
 LOOK_BATCH = 64
 
 

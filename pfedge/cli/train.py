@@ -41,7 +41,7 @@ def train(
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     lr: Annotated[
-        float | None, typer.Option(min=0, help="Adam's learning rate.", show_default="1e-3; isolated: 3e-3, falling")
+        float | None, typer.Option(min=0, help="Adam's learning rate.", show_default="1e-3; isolated: 1e-2, falling")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 42,
     out: Annotated[
