@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pfedge.data import load_dataset
 from pfedge.errors import DataError
 from pfedge.run import Run
 from pfedge_export import ParityReport, Recipe, export_bundle
@@ -58,12 +57,10 @@ def export_run(
     model = run.load_model(settings.model_name)
     preprocess = model.backbone.preprocess
     train = run.config["train"]
-    dataset = load_dataset(
-        settings.dataset or train["dataset"],
-        image_size=model.backbone.image_size,
+    dataset = run.load_dataset(
+        model.backbone.image_size,
+        dataset=settings.dataset,
         data_root=settings.data_root,
-        size=train["size"],
-        test_fold=train["test_fold"],
         download=settings.download,
     )
     dataset.require_kind(preprocess, backbone=model.backbone.name)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pfedge import plots, reference
-from pfedge.data import Dataset, load_dataset
+from pfedge.data import Dataset
 from pfedge.device import choose_autocast, choose_device
 from pfedge.errors import DataError
 from pfedge.evaluate import ForgettingAtK, RowLabels, accuracy_by_mode, evaluate_forgetting
@@ -247,13 +247,10 @@ def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, Mo
             return reference.open_checkpoint(path, source)
     run = Run.open(path)
     model = run.load_model(settings.model_name)
-    train = run.config["train"]
-    dataset = load_dataset(
-        settings.dataset or train["dataset"],
-        image_size=model.backbone.image_size,
+    dataset = run.load_dataset(
+        model.backbone.image_size,
+        dataset=settings.dataset,
         data_root=settings.data_root,
-        size=train["size"],
-        test_fold=train["test_fold"],
         download=settings.download,
     )
     return run, model, dataset

@@ -22,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pfedge.backbone import load_backbone
+from pfedge.data import Dataset, load_dataset
 from pfedge.embedding import load_embedding
 from pfedge.errors import BackboneError, RunError
 from pfedge.exact import ExactModel
@@ -155,6 +156,29 @@ class Run:
             message = f"{self.model_file} does not fit its own configuration: {error}"
             raise RunError(message) from error
         return model.eval()
+
+    def load_dataset(
+        self,
+        image_size: int | None,
+        *,
+        dataset: str | None = None,
+        data_root: Path | None = None,
+        download: bool = True,
+    ) -> Dataset:
+        """Load the data set trained on, or another one, in the size and folds of training.
+
+        Raises:
+            DataError: it cannot be used.
+        """
+        train = self.config["train"]
+        return load_dataset(
+            dataset or train["dataset"],
+            image_size=image_size,
+            data_root=data_root,
+            size=train["size"],
+            test_fold=train["test_fold"],
+            download=download,
+        )
 
     def save_state(self, model: Trainable, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
         """Save all that `--resume` needs."""

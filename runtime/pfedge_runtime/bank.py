@@ -177,12 +177,20 @@ class PromptBank:
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            message = f"cannot read the bank {path}: {error.strerror}"
-            raise BankError(message) from error
-        return cls.from_bytes(data, source=str(path))
+        return cls.from_bytes(read_bank_file(path), source=str(path))
+
+
+def read_bank_file(path: Path) -> bytes:
+    """Return the bytes of a bank file.
+
+    Raises:
+        BankError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"cannot read the bank {path}: {error.strerror}"
+        raise BankError(message) from error
 
 
 def read_tensors(data: bytes, source: str) -> tuple[dict[str, NDArray[np.generic]], str]:

@@ -19,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import read_tensors, require_known
+from pfedge_runtime.bank import read_bank_file, read_tensors, require_known
 from pfedge_runtime.discriminant import Moments, Typicality, solve_head
 from pfedge_runtime.errors import BankError, LastRowError
 from pfedge_runtime.statistics import Doubles, RowStatistics
@@ -297,12 +297,7 @@ class StatisticsBank:
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            message = f"cannot read the bank {path}: {error.strerror}"
-            raise BankError(message) from error
-        return cls.from_bytes(data, source=str(path))
+        return cls.from_bytes(read_bank_file(path), source=str(path))
 
 
 def _row(key: RowKey, parts: dict[str, NDArray[np.generic]], source: str) -> RowStatistics:
