@@ -58,12 +58,14 @@ class Plain(nn.Module):
         return self.backbone.encode(self.backbone.embed(images))[:, 0]
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     """Open a graph on the CPU."""
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def measure(name: str, sizes: list[int], rounds: int) -> list[dict[str, object]]:
+def measure(name: str, sizes: list[int], rounds: int, threads: int) -> list[dict[str, object]]:
     """Time one model."""
     shape = MODELS[name]
     torch.manual_seed(0)
@@ -76,10 +78,10 @@ def measure(name: str, sizes: list[int], rounds: int) -> list[dict[str, object]]
     with tempfile.TemporaryDirectory() as folder:
         plain_path, path = Path(folder) / "plain.onnx", Path(folder) / "graph.onnx"
         torch.onnx.export(
-            Plain(backbone), (torch.from_numpy(images),), dynamo=True, opset_version=20, verbose=False
+            Plain(backbone).eval(), (torch.from_numpy(images),), dynamo=True, opset_version=20, verbose=False
         ).save(plain_path)
         export_graph(model.deployable(), model.bank(), path, preprocess, guarantee="isolated")
-        plain, rows = session(plain_path), session(path)
+        plain, rows = session(plain_path, threads), session(path, threads)
         rng, width = np.random.default_rng(1), model.head_weight.shape[1]
         feeds = {
             k: {
@@ -119,10 +121,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=0, help="0: ONNX Runtime chooses")
     parser.add_argument("--rows", default="1,8,64,512")
     options = parser.parse_args()
     sizes = [int(part) for part in options.rows.split(",")]
-    print(json.dumps([result for name in MODELS for result in measure(name, sizes, options.rounds)]))
+    print(json.dumps([result for name in MODELS for result in measure(name, sizes, options.rounds, options.threads)]))
 
 
 if __name__ == "__main__":
