@@ -176,7 +176,7 @@ class Run:
             image_size=image_size,
             data_root=data_root,
             size=train["size"],
-            test_fold=train["test_fold"],
+            test_fold=train.get("test_fold"),
             download=download,
         )
 
