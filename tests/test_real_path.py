@@ -31,7 +31,7 @@ def test_grey_ct_slices_with_a_class_without_images(cli, shared_data, tmp_path):
         "train", "--dataset", "organcmnist", "--data-root", shared_data / "medmnist", "--no-download",
         "--model-name", "builtin:micro", "--out", "run", "--epochs", 1, "--eval-limit", 8,
     )  # fmt: skip
-    assert "class 3 (heart) has no training image: it gets no row" in shown.stderr
+    assert "class 3 (heart) has nothing to train on: it gets no row" in shown.stderr
     cli("export", "run", "--data-root", shared_data / "medmnist", "--no-download")
     lines = cli("predict", *sorted((shared_data / "dicom").glob("*.dcm"))).stdout.splitlines()
     assert len(lines) == 5
