@@ -191,6 +191,18 @@ def forget_sizes(bank_size: int) -> list[int]:
     return sorted({k for k in (1, bank_size // 2, bank_size - 1) if 1 <= k < bank_size})
 
 
+def require_sizes(sizes: Sequence[int], bank_size: int) -> None:
+    """Check that so many classes can be forgotten.
+
+    Raises:
+        UsageError: a size would leave no row, or forget none.
+    """
+    wrong = [k for k in sizes if not 1 <= k < bank_size]
+    if wrong:
+        message = f"cannot forget {wrong} of {bank_size} classes: choose 1 to {bank_size - 1}"
+        raise UsageError(message)
+
+
 def forget_sets(class_ids: Sequence[int], k: int, *, limit: int, seed: int) -> list[tuple[int, ...]]:
     """Return all subsets of size k, or `limit` random distinct ones where there are more (0: no limit)."""
     possible = math.comb(len(class_ids), k)
@@ -231,10 +243,7 @@ def evaluate_forgetting(
     Raises:
         UsageError: a size would leave no row, or forget none.
     """
-    wrong = [k for k in sizes if not 1 <= k < len(labels.class_ids)]
-    if wrong:
-        message = f"cannot forget {wrong} of {len(labels.class_ids)} classes: choose 1 to {len(labels.class_ids) - 1}"
-        raise UsageError(message)
+    require_sizes(sizes, len(labels.class_ids))
     split = split.only(labels.class_ids)
     embedded = list(_tokens(model, split, autocast, batch_size)) if _fits(model, split) else None
     results = []

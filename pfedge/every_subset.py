@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge.evaluate import forget_sets
+from pfedge.evaluate import forget_sets, require_sizes
 from pfedge_runtime.decision import Bank, decide
 
 ALL_SUBSETS = 16
@@ -130,6 +130,7 @@ def evaluate_every_subset(
     scores: Scores,
     labels: NDArray[np.int64],
     *,
+    sizes: Sequence[int] = (),
     limit: int = 1000,
     seed: int = 42,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -139,14 +140,19 @@ def evaluate_every_subset(
     Args:
         scores: what the graph gives for any smaller bank.
         labels: class ids int64 `[N]`, each of a class that has a row.
+        sizes: how many classes to forget; empty is every number from 1 to K - 1.
         limit: subsets of each size where there are too many to evaluate all.
         seed: of the sample.
         on_progress: called with subsets done and their number.
+
+    Raises:
+        UsageError: a size would leave no row, or forget none.
     """
     ids = scores.bank.class_ids
+    require_sizes(sizes, len(ids))
     limit = 0 if len(ids) <= ALL_SUBSETS else limit
     started = time.perf_counter()
-    sets = {k: forget_sets(ids, k, limit=limit, seed=seed) for k in range(1, len(ids))}
+    sets = {k: forget_sets(ids, k, limit=limit, seed=seed) for k in sizes or range(1, len(ids))}
     total, done = sum(map(len, sets.values())), itertools.count(1)
     subsets = {}
     for k, of_size in sets.items():

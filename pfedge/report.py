@@ -25,6 +25,7 @@ from pfedge.progress import bars
 from pfedge.prompting import MODES
 from pfedge.run import Model, Run
 from pfedge.train_isolated import isolated_logits
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.storage import write_atomic
 
 NAME_LENGTH = 16
@@ -170,6 +171,11 @@ def _evaluate_once(
     run: Run, model: IsolatedModel | ExactModel, dataset: Dataset, settings: EvalSettings, console: Console
 ) -> OnePassEvaluation:
     """Run the backbone over the test split once and evaluate every subset from that."""
+    if not settings.forgetting:
+        message = (
+            f"an {run.config['train']['guarantee']} run has no prompt modes: there is nothing but forgetting to measure"
+        )
+        raise UsageError(message)
     device = choose_device(settings.device, settings.gpu_id)
     test = dataset.test.only(model.class_ids).sample(settings.limit)
     started = time.perf_counter()
@@ -185,6 +191,7 @@ def _evaluate_once(
         outcome = evaluate_every_subset(
             scores,
             test.labels,
+            sizes=settings.sizes,
             limit=settings.max_subsets,
             seed=run.config["train"]["seed"] if settings.seed is None else settings.seed,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),

@@ -5,6 +5,7 @@ import pytest
 
 from pfedge.every_subset import Scores, abstention, evaluate_every_subset
 from pfedge_runtime.decision import decide
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.statistics import quantise, summarise
 from pfedge_runtime.statistics_bank import RowKey, StatisticsBank
 
@@ -44,6 +45,13 @@ def test_a_class_far_from_the_others_is_abstained_on(made):
     bank = scores.bank.drop({3})
     decisions = decide(bank, scores.logits(bank), scores.embedding)
     assert far.abstained == (~decisions.accepted[labels == 3]).mean()
+
+
+def test_sizes_can_be_chosen(made):
+    scores, labels = made
+    assert list(evaluate_every_subset(scores, labels, sizes=(2,)).subsets) == [2]
+    with pytest.raises(UsageError, match=r"cannot forget \[4\] of 4 classes"):
+        evaluate_every_subset(scores, labels, sizes=(4,))
 
 
 def test_above_sixteen_classes_a_sample_is_taken():

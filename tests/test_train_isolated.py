@@ -19,6 +19,7 @@ from pfedge.train import Settings, TrainConfig
 from pfedge.train_isolated import isolated_logits, isolated_loss, train_isolated
 from pfedge_runtime import Classifier, forget
 from pfedge_runtime.engine import OnnxRuntimeEngine
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.selftest import run_selftest
 
 QUIET = Console(quiet=True)
@@ -106,6 +107,11 @@ def test_every_forget_set_follows_from_one_pass(run, config, tmp_path):
     assert evaluation.outcome.accuracy == run[1]["test_accuracy"]
     assert len(evaluation.outcome.abstention) == 4
     assert (tmp_path / "shaded_seed_42_forgetting.png").is_file()
+
+
+def test_prompt_modes_alone_cannot_be_measured(run):
+    with pytest.raises(UsageError, match="has no prompt modes"):
+        evaluate_run(run[0].folder, EvalSettings(forgetting=False), QUIET)
 
 
 def test_a_run_is_loaded_with_its_embedding(run, config, shaded_npz):

@@ -52,7 +52,8 @@ def evaluate(
     Forgetting is counted in two ways: "prompt dropped only" is the paper's (the head still has all K outputs),
     "row dropped" is what `pfedge forget` does (the class has no output left).
 
-    Of an isolated or exact run every subset of every size is evaluated from one pass, and what is abstained on.
+    Of an isolated or exact run every subset of every size (or of --k) is evaluated from one pass, and what is
+    abstained on. It has no prompt modes.
 
     A bundle is measured as it is deployed, with the rows that its bank still has: accuracy, abstention, and what
     inputs of forgotten classes are called. Give --dataset then.
