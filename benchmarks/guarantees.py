@@ -1,9 +1,10 @@
 """Compare the guarantees, and simple baselines, on one data set; write docs/guarantees.md.
 
-    python benchmarks/guarantees.py runs/shared runs/isolated runs/exact --out docs/guarantees.md
+    python benchmarks/guarantees.py runs/shared runs/isolated runs/exact runs/shared-without-3
 
-The runs must be of one data set and backbone. Nothing is trained here but the baselines: a linear probe (logistic
-regression) and nearest class mean, both on the embedding of the `exact` run.
+Runs of several data sets give a table each. A run with `--exclude-class` is full retraining, and is compared with
+forgetting that class in the run of the same data set and guarantee. Nothing is trained here but the baselines: a linear
+probe (logistic regression) and nearest class mean, both on the embedding of the `exact` run.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pfedge.data import Dataset, load_dataset
+from pfedge.data import Dataset
 from pfedge.evaluate import full_bank_logits
 from pfedge.exact import ExactModel, embed_split
 from pfedge.export import ExportSettings, export_run
 from pfedge.isolated import IsolatedModel
 from pfedge.run import Run
+from pfedge.train_isolated import isolated_logits
 from pfedge_runtime.decision import decide
 from pfedge_runtime.forgetting import forget
 
@@ -55,28 +57,30 @@ class Outcome:
 class Measured:
     """Logits `[N, R]`, acceptance `[N]` and rows of a model, under its full bank and with each class forgotten."""
 
-    def __init__(self, run: Run, dataset: Dataset) -> None:
+    def __init__(self, run: Run, dataset: Dataset, *, forget_each: bool = True) -> None:
         """Run the model over the test split as often as its guarantee needs."""
         model = run.load_model()
+        forgotten = model.class_ids if forget_each else ()
         self.class_ids, self.labels = model.class_ids, dataset.test.labels
         bank, test = model.bank(), dataset.test
         self.full, self.without, self.margin = np.zeros((0, 0)), {}, {}
         if isinstance(model, ExactModel):
             embedding = np.concatenate([part for _, part in embed_split(model.embedding, test)])
             self.full = self._solved(bank, embedding)
-            for class_id in self.class_ids:
+            self.accepting = decide(bank, self.full, embedding).score
+            for class_id in forgotten:
                 smaller = bank.drop({class_id})
                 logits = self._solved(smaller, embedding)
                 self._keep(class_id, smaller, logits, embedding)
             return
-        for class_id in (None, *self.class_ids):
+        for class_id in (None, *forgotten):
             keep = [p for p, c in enumerate(self.class_ids) if c != class_id]
             if isinstance(model, IsolatedModel):
-                logits = self._one_pass(model, bank.select(self.class_ids[p] for p in keep), dataset)
+                logits = isolated_logits(model, test, Console(quiet=True), keep)
             else:
                 logits = full_bank_logits(model, test, autocast=contextlib.nullcontext(), keep=keep)[:, keep]
             if class_id is None:
-                self.full = logits
+                self.full, self.accepting = logits, decide(bank, logits, None).score
             else:
                 self._keep(class_id, bank.drop({class_id}), logits, None)
 
@@ -87,17 +91,6 @@ class Measured:
     def _solved(self, bank: object, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         head = bank.head()
         return embedding @ head.weight.T + head.bias
-
-    @torch.no_grad()
-    def _one_pass(self, model: IsolatedModel, bank: object, dataset: Dataset) -> NDArray[np.float32]:
-        graph = model.deployable()
-        parts = [torch.from_numpy(np.array(part)) for part in bank.graph_inputs().values()]
-        chunks = []
-        for start in range(0, len(dataset.test), 32):
-            index = np.arange(start, min(start + 32, len(dataset.test)))
-            inputs = torch.from_numpy(dataset.test.batch(index, model.backbone.preprocess))
-            chunks.append(graph(inputs, *parts)[0].numpy())
-        return np.concatenate(chunks)
 
 
 def summarise(
@@ -138,31 +131,59 @@ def forgetting_milliseconds(run: Run) -> tuple[float, int]:
         return statistics.median(times), len(kept) // len(run.config["class_ids"])
 
 
-def measure_run(path: Path) -> Outcome:
-    """Measure a run."""
-    run = Run.open(path)
-    train = run.config["train"]
-    model = run.load_model()
-    dataset = load_dataset(train["dataset"], image_size=model.backbone.image_size)
-    measured = Measured(run, dataset)
-    parameters = model.trained_parameters()
+def measure_run(run: Run, measured: Measured) -> Outcome:
+    """Put together what a run reached."""
+    parameters = run.load_model().trained_parameters()
     milliseconds, row_bytes = forgetting_milliseconds(run)
-    metrics = json.loads((run.folder / "metrics.json").read_text())
     return Outcome(
-        name=f"`{train['guarantee']}`",
+        name=f"`{guarantee(run)}`",
         **summarise(measured.full, measured.without, measured.margin, measured.class_ids, measured.labels),
-        seconds=metrics["train_seconds"],
+        seconds=train_seconds(run),
         forgetting=f"{milliseconds:.1f} ms",
         row_bytes=row_bytes,
         unreachable=parameters["shared"] / sum(parameters.values()),
     )
 
 
-def measure_baselines(path: Path) -> list[Outcome]:
+def retraining_lines(retrained: Run, whole: Run, measured: Measured) -> list[str]:
+    """Return two lines: a class forgotten, and trained again without it; measured on the test split alike."""
+    config = retrained.config
+    (class_id,) = set(whole.config["class_ids"]) - set(config["class_ids"])
+    again = Measured(retrained, open_test(retrained), forget_each=False)
+    kept = tuple(c for c in measured.class_ids if c != class_id)
+    lines = []
+    for name, logits, margin, cost in (
+        ("forgotten", measured.without[class_id], measured.margin[class_id], "milliseconds, see above"),
+        ("trained without it", again.full, again.accepting, f"{train_seconds(retrained):.0f} s, with the data"),
+    ):
+        numbers = summarise(logits, {class_id: logits}, {class_id: margin}, kept, measured.labels)
+        lines.append(
+            f"| `{guarantee(retrained)}`, {config['classes'][class_id]} {name} | {numbers['retained']:.3f} | "
+            f"{numbers['auroc']:.3f} | {numbers['abstained_at_95']:.3f} | {cost} |"
+        )
+    return lines
+
+
+def guarantee(run: Run) -> str:
+    """Return the guarantee of a run."""
+    name: str = run.config["train"]["guarantee"]
+    return name
+
+
+def train_seconds(run: Run) -> float:
+    """Return how long a run trained."""
+    seconds: float = json.loads((run.folder / "metrics.json").read_text())["train_seconds"]
+    return seconds
+
+
+def open_test(run: Run) -> Dataset:
+    """Load the data set of a run."""
+    return run.load_dataset(run.load_model().backbone.image_size)
+
+
+def measure_baselines(run: Run) -> list[Outcome]:
     """Measure a linear probe and nearest class mean on the embedding of an `exact` run."""
-    run = Run.open(path)
-    model = run.load_model()
-    dataset = load_dataset(run.config["train"]["dataset"], image_size=model.backbone.image_size)
+    model, dataset = run.load_model(), open_test(run)
     started = time.perf_counter()
     train = np.concatenate([part for _, part in embed_split(model.embedding, dataset.train)])
     embedding_seconds = time.perf_counter() - started
@@ -224,21 +245,42 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("docs/guarantees.md"))
     options = parser.parse_args()
-    outcomes = [measure_run(path) for path in options.runs]
-    exact = [path for path in options.runs if Run.open(path).config["train"]["guarantee"] == "exact"]
-    outcomes += measure_baselines(exact[0]) if exact else []
-    config = Run.open(options.runs[0]).config
-    lines = [
-        "| | accuracy | retained | moved | AUROC | abstained | training | forgetting | bytes a row | out of reach |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [_line(one) for one in outcomes]
+    runs = [Run.open(path) for path in options.runs]
+    tables = [compare([run for run in runs if run.config["dataset_name"] == name]) for name in names(runs)]
     page = options.out.read_text() if options.out.exists() else "<!-- figures -->\n<!-- end -->\n"
     head, _, rest = page.partition("<!-- figures -->")
     tail = rest.partition("<!-- end -->")[2]
-    table = f"\n{config['dataset_name']}, {len(config['class_ids'])} classes:\n\n" + "\n".join(lines) + "\n"
-    options.out.write_text(f"{head}<!-- figures -->{table}<!-- end -->{tail}")
-    print("\n".join(lines))
+    text = "\n\n".join(tables)
+    options.out.write_text(f"{head}<!-- figures -->\n{text}\n<!-- end -->{tail}")
+    print(text)
+
+
+def names(runs: list[Run]) -> list[str]:
+    """Return the names of the runs' data sets, in order."""
+    return list(dict.fromkeys(run.config["dataset_name"] for run in runs))
+
+
+def compare(runs: list[Run]) -> str:
+    """Return the tables of one data set."""
+    whole = {guarantee(run): run for run in runs if not run.config["train"]["exclude"]}
+    measured = {name: Measured(run, open_test(run)) for name, run in whole.items()}
+    outcomes = [measure_run(run, measured[name]) for name, run in whole.items()]
+    outcomes += measure_baselines(whole["exact"]) if "exact" in whole else []
+    config = runs[0].config
+    backbone = Path(config["train"]["model_name"]).name
+    lines = [
+        f"{config['dataset_name']}, {len(config['class_ids'])} classes, backbone {backbone}:",
+        "",
+        "| | accuracy | retained | moved | AUROC | abstained | training | forgetting | bytes a row | out of reach |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_line(one) for one in outcomes),
+    ]
+    again = [run for run in runs if run.config["train"]["exclude"] and guarantee(run) in whole]
+    if again:
+        lines += ["", "| one class | retained | AUROC | abstained | cost |", "|---|---|---|---|---|"]
+        for run in again:
+            lines += retraining_lines(run, whole[guarantee(run)], measured[guarantee(run)])
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

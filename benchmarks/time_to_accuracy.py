@@ -1,9 +1,11 @@
-"""How long each guarantee trains until it reaches a test accuracy, all on this machine, one after the other.
+"""How long runs trained until they reached a test accuracy: those given, trained on the same machine.
 
-    python benchmarks/time_to_accuracy.py ../shared/data/blood112 ../shared/weights/vit-small-patch14-112
+    pfedge train ... --out runs/shared --keep 0
+    pfedge train ... --guarantee isolated --out runs/isolated --keep 0
+    python benchmarks/time_to_accuracy.py runs/shared runs/isolated
 
-Every epoch's checkpoint is kept and measured afterwards, so that measuring takes no training time. The time of
-`isolated` includes that of caching keys and values; `exact` has one pass and one accuracy.
+Every epoch's checkpoint was kept (`--keep 0`) and measured here, so that measuring took no training time. That of
+`isolated` includes caching keys and values; `exact` has one pass and one accuracy.
 """
 
 from __future__ import annotations
@@ -11,27 +13,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
-from pfedge.data import load_dataset
 from pfedge.evaluate import full_bank_logits
 from pfedge.isolated import IsolatedModel
 from pfedge.run import Run
-from pfedge.train import Settings, TrainConfig, train
-from pfedge.train_exact import train_exact
-from pfedge.train_isolated import isolated_logits, train_isolated
-
-TRAINERS = {"exact": train_exact, "isolated": train_isolated, "shared": train}
+from pfedge.train_isolated import isolated_logits
 
 
 def accuracy(path: Path) -> float:
     """Return the test accuracy of a checkpoint under its full bank."""
     run = Run.open(path)
     model = run.load_model()
-    test = load_dataset(run.config["train"]["dataset"], image_size=model.backbone.image_size).test
+    test = run.load_dataset(model.backbone.image_size).test
     if isinstance(model, IsolatedModel):
         logits = isolated_logits(model, test, Console(quiet=True))
     else:
@@ -39,33 +35,32 @@ def accuracy(path: Path) -> float:
     return float((logits.argmax(1) == test.labels).mean())
 
 
+def until(folder: Path, target: float) -> tuple[str, float | None]:
+    """Print a run's seconds and accuracies until the target is reached; return its guarantee and those seconds."""
+    run = Run.open(folder)
+    guarantee = run.config["train"]["guarantee"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    if guarantee == "exact":
+        print(f"{guarantee:<9} {metrics['train_seconds']:7.1f} s  test accuracy {metrics['test_accuracy']:.3f}")
+        return guarantee, metrics["train_seconds"] if metrics["test_accuracy"] >= target else None
+    seconds = metrics.get("cache_seconds", 0.0)
+    for record in metrics["history"]:
+        seconds += record["seconds"]
+        (checkpoint,) = folder.rglob(f"*_{record['epoch']}.safetensors")
+        reached = accuracy(checkpoint)
+        print(f"{guarantee:<9} {seconds:7.1f} s  epoch {record['epoch']:>2}  test accuracy {reached:.3f}", flush=True)
+        if reached >= target:
+            return guarantee, seconds
+    return guarantee, None
+
+
 def main() -> None:
-    """Train each and print seconds and accuracy after every epoch."""
+    """Measure each run's checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("dataset")
-    parser.add_argument("model_name")
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--target", type=float, default=0.90)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--guarantees", default="exact,isolated,shared")
     options = parser.parse_args()
-    reached = {}
-    for guarantee in options.guarantees.split(","):
-        config = TrainConfig(options.dataset, options.model_name, guarantee, epochs=options.epochs)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            settings = Settings(out=folder, save_dir=folder, keep=0, eval_every=options.epochs, eval_limit=1)
-            run, metrics = TRAINERS[guarantee](config, settings, Console(quiet=True))
-            if guarantee == "exact":
-                points = [(metrics["train_seconds"], metrics["test_accuracy"])]
-            else:
-                seconds, points = metrics.get("cache_seconds", 0.0), []
-                for record in metrics["history"]:
-                    seconds += record["seconds"]
-                    points.append((seconds, accuracy(folder / f"{run.name}_{record['epoch']}.safetensors")))
-        for seconds, value in points:
-            print(f"{guarantee:<9} {seconds:7.1f} s  test accuracy {value:.3f}", flush=True)
-        reached[guarantee] = next((round(s, 1) for s, value in points if value >= options.target), None)
-    print(json.dumps({"target": options.target, "seconds": reached}))
+    print(json.dumps({"target": options.target, "seconds": dict(until(run, options.target) for run in options.runs)}))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pfedge.evaluate import forget_sets, require_sizes
 from pfedge_runtime.decision import Bank, decide
@@ -155,12 +158,13 @@ def evaluate_every_subset(
     sets = {k: forget_sets(ids, k, limit=limit, seed=seed) for k in sizes or range(1, len(ids))}
     total, done = sum(map(len, sets.values())), itertools.count(1)
     subsets = {}
-    for k, of_size in sets.items():
-        found = []
-        for forgotten in of_size:
-            found.append(Forgotten(forgotten, _retained(scores, labels, forgotten)))
-            on_progress(next(done), total)
-        subsets[k] = tuple(found)
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # many small matrices: one a thread beats threads in one
+        for k, of_size in sets.items():
+            found = []
+            for forgotten, retained in zip(of_size, pool.map(partial(_retained, scores, labels), of_size), strict=True):
+                found.append(Forgotten(forgotten, retained))
+                on_progress(next(done), total)
+            subsets[k] = tuple(found)
     seconds = time.perf_counter() - started
     full = decide(scores.bank, scores.logits(scores.bank), scores.embedding)
     return SubsetEvaluation(

@@ -10,7 +10,7 @@ frozen embedding. As the input's own tokens never see a row, their keys and valu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,8 @@ from pfedge.blocks import attend_one_way, one_way, take_apart
 from pfedge.embedding import Embedding, EmbeddingSpec
 from pfedge.model import bank_of, load_rows, rows_state
 from pfedge_runtime.bank import PromptBank
+
+ROW_GROUP = 16
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,9 @@ class IsolatedModel(nn.Module):
         """The frozen transformer."""
         return self.embedding.backbone
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits `[B, R]` of images `[B, H, W, 3]` or features."""
-        logits: Tensor = IsolatedGraph(self.embedding)(inputs, self.prompts, self.head_weight, self.head_bias)[0]
-        return logits
+    def forward(self, inputs: Tensor, keep: Sequence[int] | None = None) -> Tensor:
+        """Return logits `[B, R]` of images `[B, H, W, 3]` or features, under all rows or those at positions `keep`."""
+        return self.score(self.look(inputs), keep)
 
     @torch.no_grad()
     def look(self, inputs: Tensor) -> Look:
@@ -94,14 +95,23 @@ class IsolatedModel(nn.Module):
                 parts.append(self.embedding.look(tokens))
         return Look(torch.stack(keys, 1), torch.stack(values, 1), self.embedding.project(parts))
 
-    def score(self, look: Look) -> Tensor:
-        """Return logits `[B, R]` of inputs that were looked at."""
-        batch = len(look.embedding)
-        rows = _row_tokens(self.prompts, self.backbone.first_token())[None].expand(batch, -1, -1, -1)
+    def score(self, look: Look, keep: Sequence[int] | None = None) -> Tensor:
+        """Return logits `[B, R]` of inputs that were looked at, R the rows at positions `keep`, or all.
+
+        Outside training, rows are padded to a multiple of `ROW_GROUP`: a matrix product's last bit depends on its
+        shape, and shapes shall not tell how many rows there are.
+        """
+        parts = (self.prompts, self.head_weight, self.head_bias)
+        prompts, weight, bias = parts if keep is None else (part[list(keep)] for part in parts)
+        rows = len(prompts)
+        if not self.training:
+            spare = -rows % ROW_GROUP
+            prompts, weight, bias = (torch.cat([p, p[:1].expand(spare, *p.shape[1:])]) for p in (prompts, weight, bias))
+        tokens = _row_tokens(prompts, self.backbone.first_token())[None].expand(len(look.embedding), -1, -1, -1)
         for number, block in enumerate(self.backbone.blocks):
             part = take_apart(block, self.backbone.heads)
-            rows = attend_one_way(part, rows, look.keys[:, number], look.values[:, number])
-        return _read(rows[:, :, -1], look.embedding, self.head_weight, self.head_bias)
+            tokens = attend_one_way(part, tokens, look.keys[:, number], look.values[:, number])
+        return _read(tokens[:, :, -1], look.embedding, weight, bias)[:, :rows]
 
     def bank(self) -> PromptBank:
         """Return the rows as a bank."""

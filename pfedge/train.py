@@ -71,6 +71,7 @@ class TrainConfig:
             under `exact`, whose rows grow with its square.
         shrinkage: `exact`: share of the identity in the pooled covariance.
         source_column: `exact`: keep rows apart by this column of the data set.
+        views: `isolated`: how many views of each training image there are: itself, then random crops and mirrors.
     """
 
     dataset: str = "bloodmnist"
@@ -91,6 +92,7 @@ class TrainConfig:
     embedding_dim: int | None = None
     shrinkage: float = 0.1
     source_column: str | None = None
+    views: int = 1
 
 
 @dataclass(frozen=True)

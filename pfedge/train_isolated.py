@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -26,6 +27,7 @@ from pfedge.backbone import load_backbone
 from pfedge.cache import Looks
 from pfedge.calibration import calibration_split, set_thresholds
 from pfedge.data import Split
+from pfedge.data.views import views
 from pfedge.device import choose_autocast, choose_device
 from pfedge.embedding import EmbeddingSpec, describe_embedding
 from pfedge.errors import DataError
@@ -70,7 +72,7 @@ def train_isolated(config: TrainConfig, settings: Settings, console: Console) ->
         progress = stack.enter_context(bars(console))
         stop = stack.enter_context(StopRequest(lambda: console.print("stopping after this step ...")))
         caches = []
-        for split, name in ((dataset.train, "training"), (val, "validation")):
+        for split, name in ((views(dataset.train, config.views, config.seed), "training"), (val, "validation")):
             cache = Looks(model, split, run.folder, place=settings.cache)
             stack.callback(cache.close)
             caches.append(cache)
@@ -127,8 +129,10 @@ def isolated_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def isolated_logits(model: IsolatedModel, split: Split, console: Console) -> NDArray[np.float32]:
-    """Return logits `[N, R]` of a split in float32, one pass for all rows."""
+def isolated_logits(
+    model: IsolatedModel, split: Split, console: Console, keep: Sequence[int] | None = None
+) -> NDArray[np.float32]:
+    """Return logits `[N, R]` of a split in float32, under all rows or those at positions `keep`."""
     model.eval()
     chunks = []
     with bars(console) as progress:
@@ -136,7 +140,7 @@ def isolated_logits(model: IsolatedModel, split: Split, console: Console) -> NDA
         for start in range(0, len(split), LOOK_BATCH):
             index = np.arange(start, min(start + LOOK_BATCH, len(split)))
             inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
-            chunks.append(model(inputs).float().cpu().numpy())
+            chunks.append(model(inputs, keep).float().cpu().numpy())
             progress.advance(bar, len(index))
     return np.concatenate(chunks) if chunks else np.zeros((0, len(model.class_ids)), dtype=np.float32)
 
@@ -167,16 +171,19 @@ def _epoch(
 ) -> float:
     """Take one epoch's steps and return the mean loss; random choices are those of (seed, epoch) alone."""
     model.train()
-    order = np.random.default_rng((config.seed, epoch)).permutation(len(cache))
+    rng = np.random.default_rng((config.seed, epoch))
+    order = rng.permutation(len(ids))
+    shown = order + len(ids) * rng.integers(config.views, size=len(ids))
     torch.manual_seed(step_seed(config.seed, epoch, 0))
     total = 0.0
     batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
     for step, index in enumerate(batches):
+        seen = shown[step * config.batch_size :][: len(index)]
         done = (epoch - 1 + step / len(batches)) / config.epochs
         optimizer.param_groups[0]["lr"] = (config.lr or LR) * (1 + math.cos(math.pi * done)) / 2
         target = labels.positions(ids[index]).to(model.prompts.device)
         with autocast:
-            logits = model.score(cache.batch(index))
+            logits = model.score(cache.batch(seen))
         loss = isolated_loss(logits.float(), target)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -27,7 +27,28 @@ def images(count=5):
 
 @torch.no_grad()
 def test_looking_then_scoring_is_one_pass(model):
-    assert torch.allclose(model.score(model.look(images())), model(images()), atol=1e-5)
+    bank = model.bank()
+    one_pass, _ = model.deployable()(images(), *map(torch.from_numpy, map(np.array, bank.graph_inputs().values())))
+    assert torch.allclose(model.score(model.look(images())), one_pass, atol=1e-5)
+    assert torch.equal(model.score(model.look(images())), model(images()))
+
+
+@torch.no_grad()
+def test_padding_changes_no_more_than_rounding(model):
+    look = model.look(images())
+    padded = model.eval().score(look)
+    bare = model.train().score(look)
+    model.eval()
+    assert padded.shape == bare.shape == (5, 4)
+    assert torch.allclose(padded, bare, atol=1e-5)
+
+
+@torch.no_grad()
+@settings(max_examples=15, deadline=None)
+@given(st.sets(st.integers(0, 3), min_size=1))
+def test_no_bit_of_a_retained_logit_moves_on_torch(model, keep):
+    keep = sorted(keep)
+    assert torch.equal(model(images())[:, keep], model(images(), keep))
 
 
 @torch.no_grad()

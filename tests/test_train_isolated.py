@@ -69,6 +69,13 @@ def test_what_was_cached_elsewhere_trains_alike(config, tmp_path, run):
     assert run_in(tmp_path / "none", config, cache="none")[1]["test_accuracy"] > 0.9
 
 
+def test_several_views_are_cached_and_trained_on(config, tmp_path, run):
+    of_views, metrics = run_in(tmp_path / "views", replace(config, views=3))
+    assert metrics["test_accuracy"] > 0.9
+    assert of_views.load_model().bank().digest() != run[0].load_model().bank().digest()
+    assert of_views.config["train"]["views"] == 3
+
+
 def test_an_interrupted_run_resumes_to_the_same_bytes(config, tmp_path, monkeypatch, run):
     calls = []
 

@@ -89,6 +89,10 @@ def train(
     cache: Annotated[
         str, typer.Option(help="isolated: where keys and values are kept: auto, memory, disk or none.")
     ] = "auto",
+    views: Annotated[
+        int,
+        typer.Option(min=1, help="isolated: views of each training image: itself, then random crops and mirrors."),
+    ] = 1,
     exclude_class: Annotated[
         list[str] | None, typer.Option(help="Train as if this class (id or name) had never been; repeatable.")
     ] = None,
@@ -121,6 +125,9 @@ def train(
     if guarantee != "exact" and not add_to and source_column:
         message = "--source-column needs --guarantee exact: only there is a row a function of its own inputs"
         raise UsageError(message)
+    if views > 1 and guarantee != "isolated":
+        message = "--views needs --guarantee isolated: there what the backbone makes of each view is cached"
+        raise UsageError(message)
     with needs("train", "train"):
         from rich.console import Console
 
@@ -150,6 +157,7 @@ def train(
         embedding_dim=embedding_dim,
         shrinkage=shrinkage,
         source_column=source_column,
+        views=views,
     )
     settings = trainer.Settings(
         out=out or checkpoints / f"{short}_seed_{seed}",

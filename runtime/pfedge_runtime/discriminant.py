@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import BankError
-from pfedge_runtime.statistics import Doubles, RowStatistics, unpack
+from pfedge_runtime.statistics import Doubles, RowStatistics, unpack, upper_triangle
+
+SOLVE_BLOCK = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +51,18 @@ class Moments:
         return scatter
 
     def within(self) -> Doubles:
-        """Return the scatter `[E, E]` of all classes about their means; integers are summed before they are floats."""
+        """Return the scatter `[E, E]` of all classes about their means."""
+        upper = np.triu(self.within_upper())
+        scatter: Doubles = upper + np.triu(upper, 1).T
+        return scatter
+
+    def within_upper(self) -> Doubles:
+        """Return the same where only the upper triangle is right; integers are summed before they are floats."""
         total = self.rows[0].outer.copy()
         for row in self.rows[1:]:
             total += row.outer
         weighted = self.mean * np.sqrt(self.count)[:, None]
-        return unpack(total.astype(np.float64) * self.scale**2, self.mean.shape[1]) - weighted.T @ weighted
+        return upper_triangle(total.astype(np.float64) * self.scale**2, self.mean.shape[1]) - weighted.T @ weighted
 
     def centre(self) -> Doubles:
         """Return the mean `[E]` of all inputs."""
@@ -72,12 +80,11 @@ def solve_head(moments: Moments, shrinkage: float) -> tuple[Doubles, Doubles]:
     Raises:
         BankError: the covariance cannot be inverted.
     """
-    covariance = shrink(moments.within() / max(1.0, moments.count.sum() - len(moments.count)), shrinkage)
+    covariance = shrink(moments.within_upper() / max(1.0, moments.count.sum() - len(moments.count)), shrinkage)
     centre = moments.centre()
     try:
-        if shrinkage == 0:
-            np.linalg.cholesky(covariance)  # fails where it is not positive definite; `solve` need not
-        weight: Doubles = np.linalg.solve(covariance, (moments.mean - centre).T).T.astype(np.float64)
+        factor = np.linalg.cholesky(covariance.T)  # reads the lower triangle of what it is given
+        weight = _substitute(factor.astype(np.float64, copy=False), (moments.mean - centre).T).T
     except np.linalg.LinAlgError:
         weight = np.full_like(moments.mean, np.nan)
     if not np.isfinite(weight).all():
@@ -89,6 +96,19 @@ def solve_head(moments: Moments, shrinkage: float) -> tuple[Doubles, Doubles]:
         raise BankError(message)
     bias: Doubles = -(weight * (moments.mean + centre)).sum(axis=1) / 2 + np.log(moments.count / moments.count.sum())
     return weight, bias
+
+
+def _substitute(factor: Doubles, right: Doubles) -> Doubles:
+    """Return `x` `[E, K]` of `L L' x = right`, L lower triangular, block by block: NumPy solves no triangles itself."""
+    solved = right.copy()
+    starts = range(0, len(factor), SOLVE_BLOCK)
+    for triangle, order in ((factor, starts), (factor.T, reversed(starts))):
+        for start in order:
+            own = slice(start, start + SOLVE_BLOCK)
+            done = slice(0, start) if triangle is factor else slice(start + SOLVE_BLOCK, None)
+            solved[own] -= triangle[own, done] @ solved[done]
+            solved[own] = np.linalg.solve(triangle[own, own], solved[own])
+    return solved
 
 
 def shrink(covariance: Doubles, share: float) -> Doubles:

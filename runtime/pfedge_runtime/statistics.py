@@ -103,23 +103,31 @@ def summarise(quantised: Integers) -> RowStatistics:
     for start in range(0, count, piece):
         chunk = quantised[start : start + piece].astype(np.float64)
         outer += (chunk.T @ chunk).astype(np.int64)
-    return RowStatistics(count, quantised.sum(axis=0), outer.reshape(-1)[_triangles(width)[0]])
+    return RowStatistics(count, quantised.sum(axis=0), outer.reshape(-1)[_triangle(width)])
+
+
+def upper_triangle(packed: Doubles, width: int) -> Doubles:
+    """Return the matrix `[width, width]` whose upper triangle stands in `packed` row by row; below it are zeros."""
+    matrix, start = np.zeros((width, width)), 0
+    for row in range(width):
+        end = start + width - row
+        matrix[row, row:] = packed[start:end]
+        start = end
+    return matrix
 
 
 def unpack(packed: Doubles, width: int) -> Doubles:
     """Return the symmetric matrix `[width, width]` of its upper triangle, row by row."""
-    matrix = np.empty(width * width)
-    upper, lower = _triangles(width)
-    matrix[upper] = packed
-    matrix[lower] = packed
-    return matrix.reshape(width, width)
+    matrix = upper_triangle(packed, width)
+    symmetric: Doubles = matrix + np.triu(matrix, 1).T
+    return symmetric
 
 
 @lru_cache(maxsize=2)
-def _triangles(width: int) -> tuple[Integers, Integers]:
-    """Return where the upper triangle stands in a flat matrix, row by row, and where its mirror image does."""
+def _triangle(width: int) -> Integers:
+    """Return where the upper triangle stands in a flat matrix, row by row."""
     row, column = np.triu_indices(width)
-    return row * width + column, column * width + row
+    return row * width + column
 
 
 def _diagonal(width: int) -> Integers:
