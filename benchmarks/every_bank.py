@@ -23,7 +23,7 @@ from pfedge.isolated import IsolatedModel
 from pfedge.run import Run
 from pfedge_export.parity import torch_logits
 from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.engine import OnnxRuntimeEngine
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 
 
 def independent_logits(model: IsolatedModel, inputs: NDArray[Any]) -> Callable[[list[int] | None], NDArray[Any]]:

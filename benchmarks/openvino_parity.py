@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pfedge_export.parity import bank_sizes
 from pfedge_runtime import Bundle, PromptBank, read_image
-from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.image import SUFFIXES
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.preprocess import find_files
 
 BATCH = 32

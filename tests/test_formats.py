@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.engine import OnnxRuntimeEngine
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.selftest import run_selftest
 
 FORMATS = Path(__file__).parent / "formats"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.engine import OnnxRuntimeEngine, Outputs
+from pfedge_runtime.engine import Outputs
 from pfedge_runtime.errors import BundleError
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.selftest import run_selftest
 
 

@@ -18,8 +18,8 @@ from pfedge.run import Run
 from pfedge.train import Settings, TrainConfig
 from pfedge.train_exact import Accumulator, add_to, train_exact
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.errors import BankError, UnknownClassError, UsageError
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.selftest import run_selftest
 from pfedge_runtime.statistics_bank import RowKey
 

@@ -18,8 +18,8 @@ from pfedge.run import Run
 from pfedge.train import Settings, TrainConfig
 from pfedge.train_isolated import isolated_logits, isolated_loss, train_isolated
 from pfedge_runtime import Classifier, forget
-from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.errors import UsageError
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.selftest import run_selftest
 
 QUIET = Console(quiet=True)

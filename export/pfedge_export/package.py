@@ -18,8 +18,8 @@ from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, Bundle
 from pfedge_runtime.decision import Bank
-from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.manifest import ClassEntry, Manifest
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.preprocess import Preprocess
 from pfedge_runtime.storage import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
 

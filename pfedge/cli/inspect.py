@@ -26,10 +26,10 @@ def inspect(
     manifest, bank = opened.manifest, opened.bank()
     result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}
     if selftest:
-        from pfedge_runtime.engine import OnnxRuntimeEngine
+        from pfedge_runtime.devices import open_engine
         from pfedge_runtime.selftest import run_selftest
 
-        outcome = run_selftest(opened, OnnxRuntimeEngine(opened.graph_path, device=device))
+        outcome = run_selftest(opened, open_engine(opened, device))
         result["selftest"] = {**vars(outcome), "passed": outcome.passed}
     if as_json:
         typer.echo(json.dumps({**result, "manifest": manifest.to_json()}))

@@ -10,7 +10,10 @@ import typer
 from pfedge_runtime.errors import UsageError
 
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", envvar="PFEDGE_BUNDLE", help="The bundle's folder.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda or cuda:<i>; never another one silently.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="cpu, cuda[:i], tensorrt[:i], rtx[:i], openvino or openvino:bf16; never another one silently."),
+]
 DataRootOption = Annotated[
     Path | None,
     typer.Option(help="Folder that holds the files of a known data set.", show_default="~/.medmnist for MedMNIST"),

@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.decision import Bank, decide
-from pfedge_runtime.engine import Engine, OnnxRuntimeEngine, Outputs
+from pfedge_runtime.devices import open_engine
+from pfedge_runtime.engine import Engine, Outputs
 from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
 from pfedge_runtime.preprocess import find_files
 
 T = TypeVar("T")
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Classifier:
         bundle: Bundle,
         engine: Engine,
         *,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         min_probability: float = 0.0,
         use_thresholds: bool = True,
     ) -> None:
@@ -113,10 +115,11 @@ class Classifier:
         """Open a bundle on a device; `options` are those of the constructor.
 
         Raises:
-            PfedgeError: the bundle or the device cannot be used; see `Bundle.open`, `OnnxRuntimeEngine`.
+            PfedgeError: the bundle or the device cannot be used; see `Bundle.open`, `open_engine`.
         """
         bundle = Bundle.open(path)
-        return cls(bundle, OnnxRuntimeEngine(bundle.graph_path, device=device, threads=threads), **options)
+        max_batch = options.get("batch_size", BATCH_SIZE)
+        return cls(bundle, open_engine(bundle, device, threads=threads, max_batch=max_batch), **options)
 
     @property
     def bank(self) -> Bank:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle
-from pfedge_runtime.engine import OnnxRuntimeEngine
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError, UsageError
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
+from pfedge_runtime.profile import Profile
 
 
 def test_gives_the_logits_of_the_golden_bundle(bundle_path, golden):
@@ -35,6 +36,32 @@ def test_dropping_is_not_zeroing(bundle_path, golden):
     assert np.abs(np.delete(zeroed, 3, axis=1) - dropped).max() > 1e-3
 
 
+def test_forgetting_rebinds_a_smaller_bank_and_opens_no_session(bundle_path, golden):
+    bank = Bundle.open(bundle_path).bank()
+    engine = OnnxRuntimeEngine(bundle_path / "graph.onnx")
+    session = engine._session
+    for _ in range(3):
+        engine.run(golden["images"], bank)
+    assert (engine.sessions, engine.bindings) == (1, 1)
+    smaller = bank.drop({3})
+    assert engine.run(golden["images"], smaller).logits.shape == (8, 9)
+    assert (engine.sessions, engine.bindings) == (1, 2)
+    assert engine._session is session
+    assert engine._bank is smaller
+
+
+def test_inputs_outside_the_profile_are_refused(bundle_path, golden):
+    bundle = Bundle.open(bundle_path)
+    profile = Profile.of(bundle.manifest.inputs, max_batch=4, max_rows=9)
+    engine = OnnxRuntimeEngine(bundle.graph_path, profile=profile)
+    with pytest.raises(UsageError, match=r"prompts of shape \[10, .*outside what the engine was built for"):
+        engine.run(golden["images"][:4], bundle.bank())
+    smaller = bundle.bank().drop({3})
+    assert engine.run(golden["images"][:4], smaller).logits.shape == (4, 9)
+    with pytest.raises(UsageError, match=r"images of shape \[5, "):
+        engine.run(golden["images"][:5], smaller)
+
+
 def test_an_unknown_device_is_refused(bundle_path):
     with pytest.raises(UsageError, match="unknown device 'tpu'"):
         OnnxRuntimeEngine(bundle_path / "graph.onnx", device="tpu")
@@ -54,7 +81,7 @@ def test_a_provider_that_fails_to_load_is_an_error_and_no_fallback(bundle_path, 
     import onnxruntime
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    with pytest.raises((ProviderError, BundleError), match="CUDAExecutionProvider"):
+    with pytest.raises((ProviderError, BundleError), match=r"CUDAExecutionProvider.*onnxruntime_providers_cuda"):
         OnnxRuntimeEngine(bundle_path / "graph.onnx", device="cuda:0")
 
 
