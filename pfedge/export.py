@@ -11,12 +11,14 @@ import numpy as np
 from pfedge.errors import DataError
 from pfedge.run import Run
 from pfedge_export import ParityReport, Recipe, export_bundle
+from pfedge_export.gate import MAX_DROP, Validation
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.parity import TOLERANCE
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.storage import require_vacant
 
 EXACT_TOLERANCE = 1e-5
+VALIDATION_INPUTS = 2000
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class ExportSettings:
         data_root: where MedMNIST files lie.
         download: fetch a missing MedMNIST file.
         model_name: where the backbone is now; None is where it was in training.
+        precision: what the graph computes in: `fp32`, `fp16` or `int8`.
+        quantization: of int8: `dynamic` or `static`.
+        max_drop: by how much validation accuracy may fall in fewer bits, as a share.
     """
 
     out: Path
@@ -42,6 +47,9 @@ class ExportSettings:
     data_root: Path | None = None
     download: bool = True
     model_name: str | None = None
+    precision: str = "fp32"
+    quantization: str = "dynamic"
+    max_drop: float = MAX_DROP
 
 
 def export_run(
@@ -78,6 +86,20 @@ def export_run(
         made_by=run.config["made_by"],
         opset=settings.opset,
         tolerance=settings.tolerance or (EXACT_TOLERANCE if train["guarantee"] == "exact" else TOLERANCE),
+        precision=settings.precision,
+        quantization=settings.quantization,
+        max_drop=settings.max_drop,
     )
-    bank = model.bank()
-    return export_bundle(settings.out, model.deployable(), bank, recipe, inputs, on_progress=on_progress)
+    validation = None
+    if settings.precision != "fp32":
+        val = dataset.val.only(model.class_ids).sample(VALIDATION_INPUTS)
+        validation = Validation(val.batch(np.arange(len(val)), preprocess), val.labels) if len(val) else None
+    return export_bundle(
+        settings.out,
+        model.deployable(),
+        model.bank(),
+        recipe,
+        inputs,
+        validation=validation,
+        on_progress=on_progress,
+    )

@@ -117,14 +117,23 @@ def export_graph(
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         message = f"cannot export to ONNX opset {opset}: {first}"
         raise ExportError(message) from error
-    _strip_traces(graph)
-    onnx.save(graph, path)
+    finish_graph(graph, path, bank)
     if graph.opset_import[0].version != opset:
         message = f"cannot export to ONNX opset {opset}: torch wrote opset {graph.opset_import[0].version}"
         raise ExportError(message)
     require_symbolic(graph, preprocess, guarantee)
-    require_no_row(path, bank)
     return graph
+
+
+def finish_graph(graph: onnx.ModelProto, path: Path, bank: Bank) -> None:
+    """Write a graph without the notes of the tools that made it, and make sure that no row is in it.
+
+    Raises:
+        ExportError: a row's bytes are in the graph.
+    """
+    _strip_traces(graph)
+    onnx.save(graph, path)
+    require_no_row(path, bank)
 
 
 def describe(values: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -- protobuf

@@ -6,24 +6,34 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph
+from pfedge_export.gate import MAX_DROP, GateReport, Validation, gate
+from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, finish_graph
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
+from pfedge_export.precision import PRECISIONS, Calibration, to_fp16, to_int8
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, Bundle
 from pfedge_runtime.decision import Bank
+from pfedge_runtime.engine import Engine
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.preprocess import Preprocess
 from pfedge_runtime.storage import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
 
 SELFTEST_INPUTS = 4
+CALIBRATION_INPUTS = 128
+QUANTIZATIONS = ("dynamic", "static")
+
+Logits = Callable[[NDArray[Any], Bank], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,9 @@ class Recipe:
         made_by: versions of what trained it.
         opset: ONNX opset.
         tolerance: largest logit difference that parity allows; for `exact` in units of the largest logit.
+        precision: what the graph computes in: `fp32`, `fp16` or `int8`.
+        quantization: of int8: `dynamic`, or `static` with scales of validation inputs.
+        max_drop: by how much accuracy may fall in fewer bits.
     """
 
     guarantee: str
@@ -49,6 +62,23 @@ class Recipe:
     made_by: dict[str, str]
     opset: int = DEFAULT_OPSET
     tolerance: float = TOLERANCE
+    precision: str = "fp32"
+    quantization: str = "dynamic"
+    max_drop: float = MAX_DROP
+
+    def __post_init__(self) -> None:
+        """Check the choices.
+
+        Raises:
+            UsageError: there is no such precision or quantisation.
+        """
+        for what, chosen, known in (
+            ("precision", self.precision, PRECISIONS),
+            ("quantization", self.quantization, QUANTIZATIONS),
+        ):
+            if chosen not in known:
+                message = f"unknown {what} {chosen!r}: choose {', '.join(known)}"
+                raise UsageError(message)
 
 
 def export_bundle(
@@ -58,6 +88,7 @@ def export_bundle(
     recipe: Recipe,
     inputs: NDArray[Any],
     *,
+    validation: Validation | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export `module` and `bank` to a new bundle at `destination`, and compare them on real inputs.
@@ -68,12 +99,15 @@ def export_bundle(
         bank: all rows.
         recipe: the rest.
         inputs: real ones of the graph's size, `[N, *preprocess.shape]`; the first few go into the self-test.
+        validation: what a precision below float32 is judged on, and calibrated where it is static.
         on_progress: told what is being done.
 
     Raises:
         StorageError: the destination is taken, or the disk is full; nothing is left behind.
         ExportError: the graph cannot be made.
         ParityError: it does not compute what the module computes; nothing is left behind.
+        GateError: in fewer bits it decides otherwise too often; nothing is left behind.
+        UsageError: fewer bits were asked for, and there are no validation inputs to judge them on.
     """
     require_vacant(destination)
     with staged_folder(destination) as folder:
@@ -93,8 +127,15 @@ def export_bundle(
             relative=recipe.guarantee == "exact",
         )
         report.require()
+        judged: dict[str, Any] = {}
+        logits: Logits = partial(torch_logits, module)
+        if recipe.precision != "fp32":
+            on_progress(f"converting to {recipe.precision}, and judging it on validation inputs")
+            gated, lower = _lower(folder / GRAPH, engine, bank, recipe, validation)
+            judged, logits = gated.to_json(), partial(_logits, lower)
         on_progress("writing the bundle")
-        (folder / SELFTEST).write_bytes(_selftest(module, bank, recipe.preprocess.input_name, inputs[:SELFTEST_INPUTS]))
+        name = recipe.preprocess.input_name
+        (folder / SELFTEST).write_bytes(_selftest(logits, bank, name, inputs[:SELFTEST_INPUTS]))
         files = {
             file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
         }
@@ -113,10 +154,36 @@ def export_bundle(
             reach=recipe.reach,
             parity=report.to_json(),
             made_by=recipe.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
+            precision=recipe.precision,
+            gate=judged,
         )
         write_atomic(folder / BANK, bank.to_bytes())
         write_atomic(folder / MANIFEST, manifest.to_bytes())
     return Bundle.open(destination), report
+
+
+def _lower(
+    graph: Path, reference: Engine, bank: Bank, recipe: Recipe, validation: Validation | None
+) -> tuple[GateReport, Engine]:
+    """Put the graph of fewer bits in the place of the one in float32, if it passes; return report and engine."""
+    if validation is None or not len(validation.inputs):
+        message = f"--precision {recipe.precision} needs validation inputs to be judged on, and there are none"
+        raise UsageError(message)
+    if graph.with_name(graph.name + ".data").exists():
+        message = f"a graph above 2 GB is exported in fp32 only, not in {recipe.precision}"
+        raise UsageError(message)
+    whole = onnx.load(graph)
+    if recipe.precision == "fp16":
+        lower = to_fp16(whole)
+    else:
+        some = slice(0, CALIBRATION_INPUTS)
+        calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
+        lower = to_int8(whole, calibration if recipe.quantization == "static" else None)
+    finish_graph(lower, graph, bank)
+    engine = OnnxRuntimeEngine(graph)
+    report = gate(reference, engine, bank, validation, precision=recipe.precision, max_drop=recipe.max_drop)
+    report.require()
+    return report, engine
 
 
 def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:
@@ -126,10 +193,14 @@ def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:
     return ClassEntry(class_id, name, rows.get(""), by_source)
 
 
-def _selftest(module: nn.Module, bank: Bank, name: str, inputs: NDArray[Any]) -> bytes:
+def _logits(engine: Engine, inputs: NDArray[Any], bank: Bank) -> NDArray[np.float32]:
+    return engine.run(inputs, bank).logits
+
+
+def _selftest(logits: Logits, bank: Bank, name: str, inputs: NDArray[Any]) -> bytes:
     """Return an `.npz`: the inputs under the graph's name for them, and the cases.
 
-    Each case has `<i>.rows` (class ids) and `<i>.logits` (torch's).
+    Each case has `<i>.rows` (class ids) and `<i>.logits`: torch's, or in fewer bits those of the graph on this CPU.
 
     Besides the sizes of the parity report there is one case per row alone, so that a device that has
     forgotten any classes still has cases left to run.
@@ -138,7 +209,7 @@ def _selftest(module: nn.Module, bank: Bank, name: str, inputs: NDArray[Any]) ->
     arrays: dict[str, NDArray[np.generic]] = {name: inputs}
     for index, smaller in enumerate(banks):
         arrays[f"{index}.rows"] = np.array(smaller.class_ids, dtype=np.int64)
-        arrays[f"{index}.logits"] = torch_logits(module, inputs, smaller)
+        arrays[f"{index}.logits"] = logits(inputs, smaller)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

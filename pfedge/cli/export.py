@@ -30,6 +30,19 @@ def export(
     model_name: Annotated[
         str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="What the graph computes in: fp32, fp16 (GPUs), int8 (CPUs); fewer bits are judged first."),
+    ] = "fp32",
+    quantization: Annotated[
+        str, typer.Option(help="int8: dynamic, or static with scales of validation images.")
+    ] = "dynamic",
+    max_drop: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="By how much validation accuracy may fall in fewer bits (0.005: half a point)."
+        ),
+    ] = 0.005,
     data_root: DataRootOption = None,
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
@@ -54,10 +67,13 @@ def export(
         model_name=model_name,
         data_root=data_root,
         download=download,
+        precision=precision,
+        quantization=quantization,
+        max_drop=max_drop,
     )
     bundle, report = export_run(Run.open(run), settings, on_progress=lambda what: typer.echo(f"{what} ...", err=True))
     if as_json:
-        typer.echo(json.dumps({"bundle": str(bundle.path), "parity": report.to_json()}))
+        typer.echo(json.dumps({"bundle": str(bundle.path), "parity": report.to_json(), "gate": bundle.manifest.gate}))
         return
     unit = " of the largest logit" if report.relative else ""
     typer.echo(f"parity, {report.engine} against torch, tolerance {report.tolerance:.0e}{unit}:")
@@ -65,5 +81,10 @@ def export(
         typer.echo(
             f"  {bank.bank:<22} {bank.inputs} inputs   decisions agree {bank.agreement:.2%}   "
             f"largest difference {bank.largest_difference:.1e}"
+        )
+    for judged in bundle.manifest.gate.get("banks", ()):
+        typer.echo(
+            f"  {precision}, {judged['bank']:<22} {judged['inputs']} validation inputs   decisions agree "
+            f"{judged['agreement']:.2%}   accuracy {judged['accuracy']:.3f} against {judged['accuracy_fp32']:.3f}"
         )
     typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id})")

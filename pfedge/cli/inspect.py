@@ -27,9 +27,10 @@ def inspect(
     result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}
     if selftest:
         from pfedge_runtime.devices import open_engine
+        from pfedge_runtime.providers import Device
         from pfedge_runtime.selftest import run_selftest
 
-        outcome = run_selftest(opened, open_engine(opened, device))
+        outcome = run_selftest(opened, open_engine(opened, device), precision=Device.parse(device).precision)
         result["selftest"] = {**vars(outcome), "passed": outcome.passed}
     if as_json:
         typer.echo(json.dumps({**result, "manifest": manifest.to_json()}))
@@ -38,7 +39,7 @@ def inspect(
         typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")
         beyond = shared / (rows + shared)
         typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
-        typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}")
+        typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}, {manifest.precision}")
         typer.echo(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
         if isinstance(bank, StatisticsBank) and bank.sources:
             typer.echo(f"sources    {', '.join(bank.sources)}")

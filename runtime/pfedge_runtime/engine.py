@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pfedge_runtime.decision import Bank
 
 BANK_INPUTS = {"prompts", "head_weight", "head_bias"}
+OUTPUTS = {"logits", "embedding"}
 
 
 class Outputs(NamedTuple):
@@ -33,3 +34,8 @@ class Engine(Protocol):
 def first_line(error: Exception) -> str:
     """Return the first line of what a library's error says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of what a library's error says, where the first ones say in which of its files it arose."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

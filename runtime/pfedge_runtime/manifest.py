@@ -65,6 +65,8 @@ class Manifest:
         reach: trained parameters in rows, and those that forgetting cannot reach.
         parity: the report of the comparison made at export.
         made_by: versions of what made the bundle.
+        precision: what the graph computes in: `fp32`, `fp16` or `int8`.
+        gate: the report of the comparison of that precision with float32; empty for `fp32`.
     """
 
     model_id: str
@@ -79,6 +81,8 @@ class Manifest:
     reach: dict[str, int]
     parity: dict[str, Any]
     made_by: dict[str, str]
+    precision: str = "fp32"
+    gate: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def find_class(self, text: str) -> ClassEntry:
         """Return the class with this id or name.
@@ -112,7 +116,7 @@ class Manifest:
             "reach": self.reach,
             "parity": self.parity,
             "made_by": self.made_by,
-        }
+        } | ({"precision": self.precision, "gate": self.gate} if self.precision != "fp32" else {})
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding, digest included."""
@@ -202,4 +206,6 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         reach=dict(value["reach"]),
         parity=dict(value["parity"]),
         made_by=dict(value["made_by"]),
+        precision=value.get("precision", "fp32"),
+        gate=dict(value.get("gate", {})),
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.decision import Bank
-from pfedge_runtime.engine import BANK_INPUTS, Outputs, first_line
+from pfedge_runtime.engine import BANK_INPUTS, OUTPUTS, Outputs, last_line
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -53,14 +53,14 @@ class OpenVinoEngine:
         try:
             self._model = core.compile_model(core.read_model(graph), "CPU", settings)
         except RuntimeError as error:
-            message = f"cannot load {graph} in OpenVINO: {first_line(error)}"
+            message = f"cannot load {graph} in OpenVINO: {last_line(error)}"
             raise BundleError(message) from error
         self._request = self._model.create_infer_request()
         self._tensor = openvino.Tensor
-        names = {value.get_any_name() for value in self._model.inputs}
-        self._input = next(iter(names - BANK_INPUTS), "")
-        self._bank_inputs = names & BANK_INPUTS
-        self._outputs = [value.get_any_name() for value in self._model.outputs]
+        aliases = [value.get_names() for value in self._model.inputs]  # a tensor has any number of names here
+        self._bank_inputs = BANK_INPUTS & set().union(*aliases)
+        self._input = next((min(names) for names in aliases if not names & BANK_INPUTS), "")
+        self._outputs = OUTPUTS & set().union(*(value.get_names() for value in self._model.outputs))
         self._bank: Bank | None = None
         self._rows: dict[str, NDArray[Any]] = {}
         self._lock = threading.Lock()
@@ -85,6 +85,6 @@ class OpenVinoEngine:
                 self._request.infer()
                 outputs = {name: self._request.get_tensor(name).data.copy() for name in self._outputs}
             except RuntimeError as error:
-                message = f"the graph failed on {len(inputs)} inputs: {first_line(error)}"
+                message = f"the graph failed on {len(inputs)} inputs: {last_line(error)}"
                 raise ProviderError(message) from error
         return Outputs(outputs["logits"], outputs.get("embedding"))

@@ -1,0 +1,204 @@
+"""The same graph in fewer bits: float16 for GPUs, int8 for CPUs.
+
+    graph = to_fp16(onnx.load("graph.onnx"))
+    graph = to_int8(onnx.load("graph.onnx"))                                       # dynamic: scales follow each input
+    graph = to_int8(onnx.load("graph.onnx"), Calibration(bank, inputs, labels))    # static: scales from real inputs
+
+Inputs and outputs keep their types. The bank, the head and the pixels' normalisation stay in float32, and under int8
+all but the products with the backbone's weights: LayerNorm, softmax, GELU, residuals, attention's own products.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from pfedge_export.graph import ExportError
+from pfedge_runtime.decision import Bank
+from pfedge_runtime.engine import BANK_INPUTS
+
+PRECISIONS = ("fp32", "fp16", "int8")
+FEWEST_CALIBRATION_INPUTS = 16
+CALIBRATION_BATCH = 8
+QUANTISED = ("MatMul",)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Real inputs that show how large activations get.
+
+    Attributes:
+        bank: the rows they meet.
+        inputs: `[N, ...]` of the graph's size.
+        labels: their class ids, int64 `[N]`.
+    """
+
+    bank: Bank
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def require(self) -> None:
+        """Check that they can stand for what will come.
+
+        Raises:
+            ExportError: there are too few, or they are of one class alone.
+        """
+        classes = len(np.unique(self.labels))
+        if len(self.inputs) < FEWEST_CALIBRATION_INPUTS or (classes < 2 <= len(self.bank)):  # noqa: PLR2004 -- one class
+            message = (
+                f"cannot calibrate int8 on {len(self.inputs)} inputs of {classes} classes: it takes at least "
+                f"{FEWEST_CALIBRATION_INPUTS}, of two classes or more"
+            )
+            raise ExportError(message)
+
+
+def to_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph computing in float16, with float32 inputs, outputs, bank, head and normalisation of pixels.
+
+    Raises:
+        ExportError: ONNX Runtime's converter refuses.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _quiet():
+        try:
+            kept = _pixel_nodes(graph) | _head_nodes(graph)
+            converted: onnx.ModelProto = convert_float_to_float16(
+                onnx.shape_inference.infer_shapes(graph),  # it casts around what stays only where it knows types
+                keep_io_types=True,
+                disable_shape_infer=True,
+                node_block_list=sorted(kept),
+            )
+        except (RuntimeError, ValueError) as error:
+            message = f"cannot turn the graph into float16: {error}"
+            raise ExportError(message) from error
+    _remove_round_trips(converted.graph, kept)
+    return converted
+
+
+def to_int8(graph: onnx.ModelProto, calibration: Calibration | None = None) -> onnx.ModelProto:
+    """Return the graph with the backbone's matrix products in int8, weights by column.
+
+    Args:
+        graph: in float32.
+        calibration: static quantisation with scales of these inputs; None is dynamic, which measures each input.
+
+    Raises:
+        ExportError: the calibration inputs cannot be used, or the quantiser refuses.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+    if calibration is not None:
+        calibration.require()
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(graph, source)
+        options: dict[str, Any] = {
+            "op_types_to_quantize": list(QUANTISED),
+            "per_channel": True,
+            "weight_type": QuantType.QInt8,
+            "nodes_to_exclude": sorted(_head_nodes(graph)),
+        }
+        try:
+            if calibration is None:
+                quantize_dynamic(source, target, extra_options={"MatMulConstBOnly": True}, **options)
+            else:
+                quantize_static(
+                    source,
+                    target,
+                    _Reader(graph, calibration),
+                    quant_format=QuantFormat.QDQ,
+                    activation_type=QuantType.QUInt8,
+                    calibrate_method=CalibrationMethod.MinMax,
+                    extra_options={"MatMulConstBOnly": True},
+                    **options,
+                )
+        except (RuntimeError, ValueError) as error:
+            message = f"cannot quantise the graph: {error}"
+            raise ExportError(message) from error
+        return onnx.load(target)
+
+
+def _remove_round_trips(graph: onnx.GraphProto, kept: set[str]) -> None:
+    """Remove casts to float16 and straight back between what is float32 already: inputs, outputs and `kept` nodes."""
+    exact = {value.name for value in graph.input}
+    exact |= {name for node in graph.node if node.name in kept for name in node.output}
+    narrowed = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT16 and node.input[0] in exact
+    }
+    outputs = {value.name for value in graph.output}
+    renamed: dict[str, str] = {}
+    for node in list(graph.node):
+        if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT and node.input[0] in narrowed:
+            source, target = narrowed[node.input[0]], node.output[0]
+            renamed |= {source: target} if target in outputs else {target: source}
+            graph.node.remove(node)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = renamed.get(name, name)
+    used = {name for node in graph.node for name in node.input}
+    for node in [one for one in graph.node if one.op_type == "Cast" and not used.intersection(one.output)]:
+        if node.output[0] not in outputs:
+            graph.node.remove(node)
+
+
+class _Reader:
+    """What ONNX Runtime's quantiser asks for batches."""
+
+    def __init__(self, graph: onnx.ModelProto, calibration: Calibration) -> None:
+        names = [value.name for value in graph.graph.input]
+        rows = {name: value for name, value in calibration.bank.graph_inputs().items() if name in names}
+        (self._input,) = set(names) - BANK_INPUTS
+        starts = range(0, len(calibration.inputs), CALIBRATION_BATCH)
+        self._batches = iter({self._input: calibration.inputs[s : s + CALIBRATION_BATCH], **rows} for s in starts)
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        return next(self._batches, None)
+
+
+def _head_nodes(graph: onnx.ModelProto) -> set[str]:
+    """Return the names of the nodes that follow the head's weights: what makes logits of features."""
+    return _following(graph, {"head_weight", "head_bias"})
+
+
+def _pixel_nodes(graph: onnx.ModelProto) -> set[str]:
+    """Return the names of the nodes between the input and the first convolution."""
+    inputs = {value.name for value in graph.graph.input} - BANK_INPUTS
+    return _following(graph, inputs, until=("Conv",))
+
+
+def _following(graph: onnx.ModelProto, tensors: set[str], until: tuple[str, ...] = ()) -> set[str]:
+    """Return the names of the nodes that take one of these tensors, or what such a node gives; nodes are in order."""
+    reached, found = set(tensors), set()
+    for node in graph.graph.node:
+        if node.op_type not in (*until, "Shape") and reached.intersection(node.input):
+            found.add(node.name)
+            reached.update(node.output)
+    return found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the converters' advice off the terminal; their errors are raised anyway."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)

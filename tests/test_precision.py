@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from pfedge.data import load_dataset
+from pfedge.export import ExportSettings, export_run
+from pfedge_export import package
+from pfedge_export.gate import GateError
+from pfedge_export.graph import ExportError
+from pfedge_export.precision import Calibration, to_fp16, to_int8
+from pfedge_runtime import Bundle, Classifier, forget
+from pfedge_runtime.devices import open_engine
+from pfedge_runtime.engine import Outputs
+from pfedge_runtime.errors import UsageError
+from pfedge_runtime.selftest import run_selftest
+
+LOWER = [("fp16", "dynamic"), ("int8", "dynamic"), ("int8", "static")]
+
+
+@pytest.fixture(scope="module", params=LOWER, ids=["fp16", "int8-dynamic", "int8-static"])
+def lower(request, tiny_run, tmp_path_factory):
+    precision, quantization = request.param
+    out = tmp_path_factory.mktemp("lower") / "bundle"
+    settings = ExportSettings(out=out, precision=precision, quantization=quantization, max_drop=0.05)
+    return export_run(tiny_run, settings)[0]
+
+
+@pytest.fixture(scope="module")
+def validation(tiny_run, coloured_npz):
+    val = load_dataset(str(coloured_npz), image_size=14).val.only((0, 1, 3))
+    return val.batch(np.arange(len(val)), tiny_run.load_model().backbone.preprocess), val.labels
+
+
+def test_the_graph_computes_in_what_was_asked_for_and_keeps_its_signature(lower, tiny_run, tmp_path):
+    graph = onnx.load(lower.graph_path)
+    whole = onnx.load(export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))[0].graph_path)
+    assert graph.graph.input == whole.graph.input
+    operators = {node.op_type for node in graph.graph.node}
+    if lower.manifest.precision == "fp16":
+        weights = [value.data_type for value in graph.graph.initializer if np.prod(value.dims) >= 32 * 32]
+        assert weights
+        assert set(weights) == {onnx.TensorProto.FLOAT16}
+    else:
+        assert operators & {"MatMulInteger", "QLinearMatMul", "DequantizeLinear"}
+        kept = {node.op_type for node in whole.graph.node} - {"MatMul"}
+        assert kept <= operators
+    head = next(node for node in graph.graph.node if "head_bias" in node.input)
+    assert "logits" in head.output
+
+
+def test_the_report_of_the_gate_is_in_the_manifest(lower):
+    manifest = Bundle.open(lower.path).manifest
+    assert manifest.gate["passed"]
+    assert [bank["rows"] for bank in manifest.gate["banks"]] == [3, 1]
+    assert manifest.gate["precision"] == manifest.precision
+    assert manifest.parity["passed"]
+
+
+def test_it_predicts_forgets_and_passes_its_self_test(lower, validation):
+    classifier = Classifier.open(lower.path, use_thresholds=False)
+    named = [one.class_id for one in classifier.predict(validation[0])]
+    assert np.mean(named == validation[1]) > 0.9
+    if 1 in classifier.bank.class_ids:
+        forget(lower.path, ["1"])
+    assert {one.class_id for one in classifier.predict(validation[0])} <= {0, 3}
+    assert run_selftest(Bundle.open(lower.path), open_engine(lower)).passed
+
+
+def test_no_byte_of_a_row_is_in_the_graph(lower):
+    data = lower.graph_path.read_bytes()
+    for class_id in lower.bank().class_ids:
+        row = lower.bank().row(class_id)
+        for vector in (*row["prompts"], row["head_weight"]):
+            assert vector.tobytes() not in data
+            assert vector.astype(np.float16).tobytes() not in data
+
+
+def test_openvino_runs_it_too(lower, validation):
+    pytest.importorskip("openvino")
+    bank = lower.bank()
+    ours = open_engine(lower).run(validation[0], bank).logits
+    theirs = open_engine(lower, "openvino").run(validation[0], bank).logits
+    assert (ours.argmax(1) == theirs.argmax(1)).mean() > 0.9
+
+
+def test_a_graph_that_decides_otherwise_is_not_exported(tiny_run, tmp_path, monkeypatch):
+    real = package.OnnxRuntimeEngine
+
+    class Turned(real):
+        def __init__(self, graph):
+            super().__init__(graph)
+            self.turned = "MatMulInteger" in {node.op_type for node in onnx.load(graph).graph.node}
+
+        def run(self, inputs, rows):
+            logits = super().run(inputs, rows).logits
+            return Outputs(-logits if self.turned else logits)
+
+    monkeypatch.setattr(package, "OnnxRuntimeEngine", Turned)
+    with pytest.raises(GateError, match="int8 fails its gate with all rows"):
+        export_run(tiny_run, ExportSettings(out=tmp_path / "bundle", precision="int8"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"), [({"precision": "int4"}, "unknown precision"), ({"quantization": "x"}, "unknown")]
+)
+def test_unknown_choices_are_refused(tiny_run, tmp_path, settings, why):
+    with pytest.raises(UsageError, match=why):
+        export_run(tiny_run, replace(ExportSettings(out=tmp_path / "bundle"), **settings))
+
+
+def test_calibration_needs_enough_inputs_of_two_classes(tiny_run, validation):
+    inputs, labels = validation
+    bank = tiny_run.load_model().bank()
+    with pytest.raises(ExportError, match="cannot calibrate int8 on 4 inputs"):
+        to_int8(onnx.ModelProto(), Calibration(bank, inputs[:4], labels[:4]))
+    with pytest.raises(ExportError, match="of 1 classes"):
+        to_int8(onnx.ModelProto(), Calibration(bank, inputs, np.zeros_like(labels)))
+
+
+def test_pixels_are_normalised_in_float32(lower, tiny_run, tmp_path):
+    graph = to_fp16(onnx.load(export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))[0].graph_path))
+    cast = next(node for node in graph.graph.node if node.op_type == "Cast" and node.name.startswith("node_"))
+    assert cast.attribute[0].i == onnx.TensorProto.FLOAT
