@@ -13,7 +13,7 @@ $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable runtime --editable export \
-	    --editable '.[audio,cpu,dicom,openvino,train]' --group dev
+	    --editable '.[audio,cpu,dicom,openvino,tensorrt-rtx,train]' --group dev
 	touch $@
 
 demo: setup

@@ -59,7 +59,8 @@ class PixelNormalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise."""
-        return (images.permute(0, 3, 1, 2).to(torch.float32) / 255 - self.mean) / self.std
+        pixels = images.to(torch.float32)  # first of all: TensorRT takes uint8 into a cast and nothing else
+        return (pixels.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
 
 
 class Backbone(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,16 @@ from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
 from pfedge_runtime.errors import UsageError
 
+TARGETS = ("onnx", "tensorrt", "tensorrt-rtx")
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder or a checkpoint.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, a checkpoint, or a bundle that gets engines.")],
     *,
-    to: Annotated[str, typer.Option(help="Target; this version writes onnx.")] = "onnx",
+    to: Annotated[
+        str,
+        typer.Option(help="onnx; with engines too: tensorrt (for the GPU that is here), tensorrt-rtx (ahead of time)."),
+    ] = "onnx",
     out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or empty.")] = Path("bundle"),
     graph_opset: Annotated[int, typer.Option(min=18, help="ONNX opset.")] = 20,
     parity_inputs: Annotated[int, typer.Option(min=0, help="Test inputs to compare on; 0: all.")] = 100,
@@ -31,9 +36,12 @@ def export(
         str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
     ] = None,
     precision: Annotated[
-        str,
-        typer.Option(help="What the graph computes in: fp32, fp16 (GPUs), int8 (CPUs); fewer bits are judged first."),
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help="What the graph computes in: fp32, fp16 (GPUs), int8 (CPUs); fewer bits are judged first.",
+            show_default="fp32; with engines fp16",
+        ),
+    ] = None,
     quantization: Annotated[
         str, typer.Option(help="int8: dynamic, or static with scales of validation images.")
     ] = "dynamic",
@@ -43,48 +51,94 @@ def export(
             min=0, max=1, help="By how much validation accuracy may fall in fewer bits (0.005: half a point)."
         ),
     ] = 0.005,
+    compute_capability: Annotated[
+        str, typer.Option(help="tensorrt-rtx: GPUs to build for.", show_default="8.6,8.9,12.0")
+    ] = "",
+    max_batch: Annotated[int, typer.Option(min=1, help="Engines: the most images a call may bring.")] = 32,
     data_root: DataRootOption = None,
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
 ) -> None:
-    """Export a run as a bundle for devices: graph, bank, manifest and self-test.
+    r"""Export a run as a bundle for devices: graph, bank, manifest and self-test.
 
     The graph holds no row: the bank is its run-time input, so that forgetting never needs another export. Torch
     and ONNX Runtime are compared on real test inputs at several bank sizes; if they disagree, nothing is kept.
+
+    \b
+    pfedge export runs/blood                                    float32, runs everywhere
+    pfedge export runs/blood --precision int8                   for CPUs
+    pfedge export runs/blood --to tensorrt-rtx                  float16, and an engine for each kind of GPU
+    pfedge export bundle --to tensorrt-rtx                      engines for a bundle that is there
     """
-    if to != "onnx":
-        message = f"unknown target {to!r}; this version exports to onnx"
+    if to not in TARGETS:
+        message = f"unknown target {to!r}; known are {', '.join(TARGETS)}"
+        raise UsageError(message)
+    capabilities = tuple(part.strip() for part in compute_capability.split(",") if part.strip())
+    if capabilities and to != "tensorrt-rtx":
+        message = "--compute-capability needs --to tensorrt-rtx"
         raise UsageError(message)
     with needs("train", "export"):
         from pfedge.export import ExportSettings, export_run
         from pfedge.run import Run
-    settings = ExportSettings(
-        out=out,
-        opset=graph_opset,
-        parity_inputs=parity_inputs,
-        tolerance=tolerance,
-        dataset=dataset,
-        model_name=model_name,
-        data_root=data_root,
-        download=download,
-        precision=precision,
-        quantization=quantization,
-        max_drop=max_drop,
-    )
-    bundle, report = export_run(Run.open(run), settings, on_progress=lambda what: typer.echo(f"{what} ...", err=True))
+        from pfedge_export.tensorrt import EngineBuilder, build_engines
+    from pfedge_runtime.bundle import MANIFEST, Bundle
+
+    builder = EngineBuilder(to) if to != "onnx" else None  # what is missing is said before the long work
+    outcome: dict[str, Any] = {}
+    if (run / MANIFEST).is_file():
+        if builder is None:
+            message = f"{run} is a bundle: --to tensorrt or tensorrt-rtx builds engines into it"
+            raise UsageError(message)
+        bundle = Bundle.open(run)
+    else:
+        settings = ExportSettings(
+            out=out,
+            opset=graph_opset,
+            parity_inputs=parity_inputs,
+            tolerance=tolerance,
+            dataset=dataset,
+            model_name=model_name,
+            data_root=data_root,
+            download=download,
+            precision=precision or ("fp16" if builder else "fp32"),
+            quantization=quantization,
+            max_drop=max_drop,
+        )
+        bundle, report = export_run(Run.open(run), settings, on_progress=_say)
+        outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}
+    if builder is not None:
+        built = build_engines(bundle, builder, capabilities=capabilities, max_batch=max_batch, on_progress=_say)
+        outcome["engines"] = [one.to_json() for one in built]
     if as_json:
-        typer.echo(json.dumps({"bundle": str(bundle.path), "parity": report.to_json(), "gate": bundle.manifest.gate}))
-        return
-    unit = " of the largest logit" if report.relative else ""
-    typer.echo(f"parity, {report.engine} against torch, tolerance {report.tolerance:.0e}{unit}:")
-    for bank in report.banks:
+        typer.echo(json.dumps({"bundle": str(bundle.path), **outcome}))
+    else:
+        _show(outcome)
+        typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
+
+
+def _say(what: str) -> None:
+    typer.echo(f"{what} ...", err=True)
+
+
+def _show(outcome: dict[str, Any]) -> None:
+    """Print what was compared and built."""
+    if parity := outcome.get("parity"):
+        unit = " of the largest logit" if parity["relative"] else ""
+        typer.echo(f"parity, {parity['engine']} against torch in float32, tolerance {parity['tolerance']:.0e}{unit}:")
+        for bank in parity["banks"]:
+            typer.echo(
+                f"  {bank['bank']:<22} {bank['inputs']} inputs   decisions agree {bank['agreement']:.2%}   "
+                f"largest difference {bank['largest_difference']:.1e}"
+            )
+    if gate := outcome.get("gate"):
+        typer.echo(f"{gate['precision']} against float32, validation inputs:")
+        for bank in gate["banks"]:
+            typer.echo(
+                f"  {bank['bank']:<22} {bank['inputs']} inputs   decisions agree {bank['agreement']:.2%}   "
+                f"accuracy {bank['accuracy']:.3f} against {bank['accuracy_fp32']:.3f}"
+            )
+    for engine in outcome.get("engines", ()):
         typer.echo(
-            f"  {bank.bank:<22} {bank.inputs} inputs   decisions agree {bank.agreement:.2%}   "
-            f"largest difference {bank.largest_difference:.1e}"
+            f"engine for {engine['target']}: {engine['bytes'] / 1e6:.1f} MB in {engine['seconds']:.1f} s, "
+            f"{engine['path']}"
         )
-    for judged in bundle.manifest.gate.get("banks", ()):
-        typer.echo(
-            f"  {precision}, {judged['bank']:<22} {judged['inputs']} validation inputs   decisions agree "
-            f"{judged['agreement']:.2%}   accuracy {judged['accuracy']:.3f} against {judged['accuracy_fp32']:.3f}"
-        )
-    typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id})")

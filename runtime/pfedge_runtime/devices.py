@@ -47,8 +47,8 @@ def open_engine(bundle: Bundle, device: str = "cpu", *, threads: int = 0, max_ba
 def provider_key(graph_digest: str, profile: Profile, device: str) -> str:
     """Return the name of the folder of engines that ONNX Runtime builds for a device, 32 hexadecimal digits.
 
-    It covers the graph, the shapes, the device and the versions of ONNX Runtime and the driver. What TensorRT itself
-    puts there is named by it after the GPU and its own version.
+    It covers the graph, the shapes, the device, the GPUs and the versions of ONNX Runtime and the driver. What TensorRT
+    itself puts there is named by it after its own version.
     """
     import onnxruntime
 
@@ -58,6 +58,7 @@ def provider_key(graph_digest: str, profile: Profile, device: str) -> str:
         "device": device,
         "onnxruntime": onnxruntime.__version__,
         "driver": driver_version(),
+        "gpus": gpu_models(),
     }
     return hashlib.sha256(canonical_json(about)).hexdigest()[:32]
 
@@ -68,3 +69,12 @@ def driver_version() -> str:
         return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0]
     except OSError:
         return "none"
+
+
+def gpu_models() -> list[str]:
+    """Return what the NVIDIA driver calls the GPUs that are here; empty without any."""
+    found = []
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = dict(line.partition(":")[::2] for line in file.read_text(encoding="utf-8").splitlines())
+        found.append(lines.get("Model", "unknown").strip())
+    return found
