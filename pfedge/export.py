@@ -10,6 +10,7 @@ import numpy as np
 
 from pfedge.errors import DataError
 from pfedge.run import Run
+from pfedge.static import static_graph
 from pfedge_export import ParityReport, Recipe, export_bundle
 from pfedge_export.gate import MAX_DROP, Validation
 from pfedge_export.graph import DEFAULT_OPSET
@@ -37,6 +38,7 @@ class ExportSettings:
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
         quantization: of int8: `dynamic` or `static`.
         max_drop: by how much validation accuracy may fall in fewer bits, as a share.
+        static_batch: inputs of every call of a second graph with fixed shapes; 0 is without one.
     """
 
     out: Path
@@ -50,6 +52,7 @@ class ExportSettings:
     precision: str = "fp32"
     quantization: str = "dynamic"
     max_drop: float = MAX_DROP
+    static_batch: int = 0
 
 
 def export_run(
@@ -89,17 +92,20 @@ def export_run(
         precision=settings.precision,
         quantization=settings.quantization,
         max_drop=settings.max_drop,
+        static_batch=settings.static_batch,
     )
     validation = None
     if settings.precision != "fp32":
         val = dataset.val.only(model.class_ids).sample(VALIDATION_INPUTS)
         validation = Validation(val.batch(np.arange(len(val)), preprocess), val.labels) if len(val) else None
+    module = model.deployable()
     return export_bundle(
         settings.out,
-        model.deployable(),
+        module,
         model.bank(),
         recipe,
         inputs,
         validation=validation,
+        static=static_graph(module) if settings.static_batch else None,
         on_progress=on_progress,
     )

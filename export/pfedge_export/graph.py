@@ -44,17 +44,28 @@ class ExportError(PfedgeError):
     """The module cannot be turned into the graph that was asked for."""
 
 
-def trace_inputs(bank: Bank, preprocess: Preprocess, guarantee: str) -> dict[str, Tensor]:
-    """Return inputs of the right shapes with made-up values: no row's bytes may reach the exporter."""
+def trace_inputs(
+    bank: Bank,
+    preprocess: Preprocess,
+    guarantee: str,
+    *,
+    batch: int = TRACE_BATCH,
+    rows: int = TRACE_ROWS,
+    free: bool = True,
+) -> dict[str, Tensor]:
+    """Return inputs of the right shapes with made-up values: no row's bytes may reach the exporter.
+
+    `free` gives `shared` one more row of prompts than of heads, since P and R are free of each other there.
+    """
     generator = torch.Generator().manual_seed(0)
-    values = torch.rand(TRACE_BATCH, *preprocess.shape, generator=generator)
+    values = torch.rand(batch, *preprocess.shape, generator=generator)
     inputs = {preprocess.input_name: (values * 255).byte() if preprocess.dtype == "uint8" else values}
     if isinstance(bank, PromptBank):
-        prompts = TRACE_ROWS + (guarantee == "shared")  # there P and R are free of each other
+        prompts = rows + (free and guarantee == "shared")
         inputs["prompts"] = torch.randn(prompts, *bank.prompts.shape[1:], generator=generator)
     width = bank.width if isinstance(bank, StatisticsBank) else bank.head_weight.shape[1]
-    inputs["head_weight"] = torch.randn(TRACE_ROWS, width, generator=generator)
-    return {**inputs, "head_bias": torch.randn(TRACE_ROWS, generator=generator)}
+    inputs["head_weight"] = torch.randn(rows, width, generator=generator)
+    return {**inputs, "head_bias": torch.randn(rows, generator=generator)}
 
 
 def export_graph(
@@ -83,14 +94,74 @@ def export_graph(
     Raises:
         ExportError: torch or ONNX refuses, a dimension did not stay symbolic, or a row's bytes are in the graph.
     """
-    newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        message = f"cannot export to ONNX opset {opset}: choose {OLDEST_OPSET} to {newest}"
-        raise ExportError(message)
+    require_opset(opset)
     inputs = trace_inputs(bank, preprocess, guarantee)
     batch, prompts, rows = Dim("B", min=1), Dim("P", min=0), Dim("R", min=1)
     dims = {"prompts": prompts if guarantee == "shared" else rows, "head_weight": rows, "head_bias": rows}
     dynamic = tuple({0: dims.get(name, batch)} for name in inputs)
+    graph = _traced(module, inputs, dynamic, guarantee, opset, path)
+    finish_graph(graph, path, bank)
+    require_symbolic(graph, preprocess, guarantee)
+    return graph
+
+
+def export_static_graph(
+    module: nn.Module,
+    bank: Bank,
+    path: Path,
+    preprocess: Preprocess,
+    *,
+    guarantee: str = "shared",
+    opset: int = DEFAULT_OPSET,
+    batch: int = 1,
+) -> onnx.ModelProto:
+    """Write the graph with fixed shapes: `batch` inputs, as many rows as `bank` has, and `row_mask`, bool `[R_max]`.
+
+    Args:
+        module: as for `export_graph`, with `row_mask` as its last input.
+        bank: all rows.
+        path: where the graph goes.
+        preprocess: as for `export_graph`.
+        guarantee: likewise.
+        opset: likewise.
+        batch: B.
+
+    Raises:
+        ExportError: as `export_graph`.
+    """
+    require_opset(opset)
+    inputs = trace_inputs(bank, preprocess, guarantee, batch=batch, rows=len(bank), free=False)
+    inputs["row_mask"] = torch.arange(len(bank)) % 2 == 0  # a mixture, so that no branch is folded away
+    graph = _traced(module, inputs, None, guarantee, opset, path)
+    finish_graph(graph, path, bank)
+    shapes = [dim for value in describe(graph.graph.input).values() for dim in value["shape"]]
+    if any(isinstance(dim, str) for dim in shapes):
+        message = f"the static graph has symbolic dimensions: {describe(graph.graph.input)}"
+        raise ExportError(message)
+    return graph
+
+
+def require_opset(opset: int) -> None:
+    """Check an ONNX opset version.
+
+    Raises:
+        ExportError: it is too old, or newer than the installed onnx.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        message = f"cannot export to ONNX opset {opset}: choose {OLDEST_OPSET} to {newest}"
+        raise ExportError(message)
+
+
+def _traced(
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    dynamic: tuple[dict[int, Any], ...] | None,
+    guarantee: str,
+    opset: int,
+    path: Path,
+) -> onnx.ModelProto:
+    """Write what torch makes of a module to `path`, and return it without external weights."""
     outputs = ["logits"] if guarantee == "shared" else ["logits", "embedding"]
     weight_bytes = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     external = weight_bytes > EXTERNAL_DATA_BYTES
@@ -117,11 +188,9 @@ def export_graph(
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         message = f"cannot export to ONNX opset {opset}: {first}"
         raise ExportError(message) from error
-    finish_graph(graph, path, bank)
     if graph.opset_import[0].version != opset:
         message = f"cannot export to ONNX opset {opset}: torch wrote opset {graph.opset_import[0].version}"
         raise ExportError(message)
-    require_symbolic(graph, preprocess, guarantee)
     return graph
 
 

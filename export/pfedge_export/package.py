@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pfedge_export.gate import MAX_DROP, GateReport, Validation, gate
-from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, finish_graph
+from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph, finish_graph
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
 from pfedge_export.precision import PRECISIONS, Calibration, to_fp16, to_int8
-from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, Bundle
+from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.engine import Engine
 from pfedge_runtime.errors import UsageError
 from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.preprocess import Preprocess
+from pfedge_runtime.static_engine import StaticEngine
 from pfedge_runtime.storage import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
 
 SELFTEST_INPUTS = 4
@@ -52,6 +53,7 @@ class Recipe:
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
         quantization: of int8: `dynamic`, or `static` with scales of validation inputs.
         max_drop: by how much accuracy may fall in fewer bits.
+        static_batch: inputs of every call of the graph with fixed shapes, where there is one.
     """
 
     guarantee: str
@@ -65,6 +67,7 @@ class Recipe:
     precision: str = "fp32"
     quantization: str = "dynamic"
     max_drop: float = MAX_DROP
+    static_batch: int = 1
 
     def __post_init__(self) -> None:
         """Check the choices.
@@ -89,6 +92,7 @@ def export_bundle(
     inputs: NDArray[Any],
     *,
     validation: Validation | None = None,
+    static: nn.Module | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export `module` and `bank` to a new bundle at `destination`, and compare them on real inputs.
@@ -100,6 +104,7 @@ def export_bundle(
         recipe: the rest.
         inputs: real ones of the graph's size, `[N, *preprocess.shape]`; the first few go into the self-test.
         validation: what a precision below float32 is judged on, and calibrated where it is static.
+        static: the module with fixed shapes, see `export_static_graph`; None leaves `graph.static.onnx` out.
         on_progress: told what is being done.
 
     Raises:
@@ -127,6 +132,9 @@ def export_bundle(
             relative=recipe.guarantee == "exact",
         )
         report.require()
+        if static is not None:
+            on_progress("tracing the graph with fixed shapes, and comparing it")
+            _add_static(folder / STATIC_GRAPH, static, module, bank, recipe, inputs)
         judged: dict[str, Any] = {}
         logits: Logits = partial(torch_logits, module)
         if recipe.precision != "fp32":
@@ -162,6 +170,26 @@ def export_bundle(
     return Bundle.open(destination), report
 
 
+def _add_static(
+    path: Path, static: nn.Module, module: nn.Module, bank: Bank, recipe: Recipe, inputs: NDArray[Any]
+) -> None:
+    """Write the graph with fixed shapes, and make sure that masking is dropping."""
+    export_static_graph(
+        static,
+        bank,
+        path,
+        recipe.preprocess,
+        guarantee=recipe.guarantee,
+        opset=recipe.opset,
+        batch=recipe.static_batch,
+    )
+    relative = recipe.guarantee == "exact"
+    name = f"{path.name}, CPU"
+    compare(
+        module, StaticEngine(path), bank, inputs, name=name, tolerance=recipe.tolerance, relative=relative
+    ).require()
+
+
 def _lower(
     graph: Path, reference: Engine, bank: Bank, recipe: Recipe, validation: Validation | None
 ) -> tuple[GateReport, Engine]:
@@ -172,17 +200,20 @@ def _lower(
     if graph.with_name(graph.name + ".data").exists():
         message = f"a graph above 2 GB is exported in fp32 only, not in {recipe.precision}"
         raise UsageError(message)
-    whole = onnx.load(graph)
-    if recipe.precision == "fp16":
-        lower = to_fp16(whole)
-    else:
+    judge = partial(gate, reference, bank=bank, validation=validation, max_drop=recipe.max_drop)
+    calibration = None
+    if recipe.quantization == "static":
         some = slice(0, CALIBRATION_INPUTS)
         calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
-        lower = to_int8(whole, calibration if recipe.quantization == "static" else None)
-    finish_graph(lower, graph, bank)
+    whole = onnx.load(graph)
+    finish_graph(to_fp16(whole) if recipe.precision == "fp16" else to_int8(whole, calibration), graph, bank)
     engine = OnnxRuntimeEngine(graph)
-    report = gate(reference, engine, bank, validation, precision=recipe.precision, max_drop=recipe.max_drop)
+    report = judge(engine, precision=recipe.precision)
     report.require()
+    static = graph.with_name(STATIC_GRAPH)
+    if static.exists() and recipe.precision == "fp16":  # int8 is for CPUs, which need no fixed shapes
+        finish_graph(to_fp16(onnx.load(static)), static, bank)
+        judge(StaticEngine(static), precision=f"{STATIC_GRAPH} in fp16").require()
     return report, engine
 
 

@@ -51,6 +51,9 @@ def export(
             min=0, max=1, help="By how much validation accuracy may fall in fewer bits (0.005: half a point)."
         ),
     ] = 0.005,
+    static_batch: Annotated[
+        int, typer.Option(min=0, help="Add a graph with fixed shapes (CUDA graphs), for so many images; 0: none.")
+    ] = 0,
     compute_capability: Annotated[
         str, typer.Option(help="tensorrt-rtx: GPUs to build for.", show_default="8.6,8.9,12.0")
     ] = "",
@@ -103,6 +106,7 @@ def export(
             precision=precision or ("fp16" if builder else "fp32"),
             quantization=quantization,
             max_drop=max_drop,
+            static_batch=static_batch,
         )
         bundle, report = export_run(Run.open(run), settings, on_progress=_say)
         outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}

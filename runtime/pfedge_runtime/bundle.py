@@ -23,6 +23,7 @@ from pfedge_runtime.storage import sha256_file
 MANIFEST = "manifest.json"
 BANK = "bank.safetensors"
 GRAPH = "graph.onnx"
+STATIC_GRAPH = "graph.static.onnx"
 SELFTEST = "selftest.npz"
 
 
@@ -64,6 +65,18 @@ class Bundle:
     def graph_path(self) -> Path:
         """Where the graph lies."""
         return self.path / GRAPH
+
+    @property
+    def static_graph_path(self) -> Path:
+        """Where the graph with fixed shapes lies.
+
+        Raises:
+            BundleError: the bundle was exported without one.
+        """
+        if STATIC_GRAPH not in self.manifest.files:
+            message = f"{self.path} has no graph with fixed shapes: export it with --static-batch"
+            raise BundleError(message)
+        return self.path / STATIC_GRAPH
 
     def verify_files(self) -> None:
         """Compare every immutable file with the manifest.

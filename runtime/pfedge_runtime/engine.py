@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from pfedge_runtime.decision import Bank
 
-BANK_INPUTS = {"prompts", "head_weight", "head_bias"}
+BANK_INPUTS = {"prompts", "head_weight", "head_bias", "row_mask"}
 OUTPUTS = {"logits", "embedding"}
+
+
+class GraphInputs(Protocol):
+    """A bank, or what stands for one."""
+
+    def graph_inputs(self) -> dict[str, NDArray[Any]]:
+        """Return what the graph takes beside the input."""
 
 
 class Outputs(NamedTuple):

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.decision import Bank
-from pfedge_runtime.engine import BANK_INPUTS, Outputs, first_line
+from pfedge_runtime.engine import BANK_INPUTS, GraphInputs, Outputs, first_line
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError
 from pfedge_runtime.profile import Profile
 from pfedge_runtime.providers import EP_CONTEXT, PROVIDERS, Device, missing_library, provider_options
@@ -78,13 +77,14 @@ class OnnxRuntimeEngine:
         self._session = self._open(graph, threads)
         if cache is not None and (cache / EP_CONTEXT).is_file():  # what was built, and can build nothing any more
             self._session = self._open(cache / EP_CONTEXT, threads)
-        self._inputs = {value.name for value in self._session.get_inputs()}
+        self._shapes = {value.name: tuple(value.shape) for value in self._session.get_inputs()}
+        self._inputs = set(self._shapes)
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._input = next(iter(self._inputs - BANK_INPUTS), "")
-        self._bank: Bank | None = None
+        self._bank: GraphInputs | None = None
         self._rows: dict[str, Any] = {}
 
-    def run(self, inputs: NDArray[Any], bank: Bank) -> Outputs:
+    def run(self, inputs: NDArray[Any], bank: GraphInputs) -> Outputs:
         """Return the outputs for images `[B, H, W, 3]` or features, one column of logits per row in bank order.
 
         Raises:
@@ -111,9 +111,17 @@ class OnnxRuntimeEngine:
             raise ProviderError(message) from error
         return Outputs(outputs["logits"], outputs.get("embedding"))
 
-    def _bind(self, bank: Bank) -> None:
+    @property
+    def input_shape(self) -> tuple[Any, ...]:
+        """The shape of the input, symbolic dimensions by name."""
+        return self._shapes[self._input]
+
+    def shape_of(self, name: str) -> tuple[Any, ...]:
+        """Return the shape of a graph input, symbolic dimensions by name."""
+        return self._shapes[name]
+
+    def _bind(self, bank: GraphInputs) -> None:
         """Put a bank's tensors on the device in place of the last one's."""
-        where = "cpu" if self._device.name == "cpu" else "cuda"
         rows = {}
         for name, value in bank.graph_inputs().items():
             if self._profile is not None:
@@ -121,10 +129,18 @@ class OnnxRuntimeEngine:
             if name in self._inputs:
                 array = np.ascontiguousarray(value)
                 # the array stays beside it: on the CPU a tensor may be a view of its memory
-                tensor = self._onnxruntime.OrtValue.ortvalue_from_numpy(array, where, self._device.index)
-                rows[name] = array, tensor
+                rows[name] = array, self._put(name, array)
         self._rows, self._bank = rows, bank
         self.bindings += 1
+
+    def _put(self, name: str, array: NDArray[Any]) -> Any:  # noqa: ANN401 -- an OrtValue
+        """Return a tensor on the device; where one of this shape is there, its memory is overwritten."""
+        _, there = self._rows.get(name, (None, None))
+        if there is not None and tuple(there.shape()) == array.shape:
+            there.update_inplace(array)
+            return there
+        where = "cpu" if self._device.name == "cpu" else "cuda"
+        return self._onnxruntime.OrtValue.ortvalue_from_numpy(array, where, self._device.index)
 
     def _open(self, graph: Path, threads: int) -> Any:  # noqa: ANN401 -- an InferenceSession
         options = self._onnxruntime.SessionOptions()
