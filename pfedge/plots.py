@@ -47,6 +47,25 @@ def training(folder: Path, metrics: dict[str, Any], classes: Sequence[str]) -> N
     confusion(folder / "confusion.png", np.array(metrics["confusion"]), classes)
 
 
+def bench(path: Path, report: dict[str, Any]) -> None:
+    """Write latency (p50, with p95 above it) and throughput against the batch size, a line for each number of rows."""
+    figure = _figure(9, 4)
+    left, right = figure.subplots(1, 2)
+    for rows in sorted({one["rows"] for one in report["latency"]}):
+        of_rows = [one for one in report["latency"] if one["rows"] == rows]
+        batches = [one["batch"] for one in of_rows]
+        above = [one["p95"] - one["p50"] for one in of_rows]
+        label = f"{rows} rows" if rows > 1 else "1 row"
+        none = [0.0] * len(above)
+        left.errorbar(batches, [one["p50"] for one in of_rows], yerr=[none, above], marker="o", capsize=3, label=label)
+        right.plot(batches, [one["throughput"] for one in of_rows], marker="o", label=label)
+    left.set(xlabel="inputs a call", ylabel="milliseconds a call (p50, p95)", ylim=(0, None), title="Latency")
+    right.set(xlabel="inputs a call", ylabel="inputs a second", ylim=(0, None), title="Throughput")
+    left.legend(fontsize="small")
+    figure.suptitle(f"{report['precision']} on {report['device']}, {report['machine']['processor']}", fontsize="small")
+    _save(figure, path)
+
+
 def confusion(path: Path, matrix: np.ndarray[Any, Any], classes: Sequence[str]) -> None:
     """Write a confusion matrix `[true, predicted]`, shaded by row share, labelled by count."""
     figure = _figure(1.6 + 0.55 * len(classes), 1.4 + 0.5 * len(classes))

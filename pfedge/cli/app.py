@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import pfedge
-from pfedge.cli import demo, evaluate, export, forget, import_reference, inspect, predict, train
+from pfedge.cli import bench, demo, evaluate, export, forget, import_reference, inspect, predict, train
 from pfedge_runtime.errors import PfedgeError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("forget")(forget.forget)
 app.command("inspect")(inspect.inspect)
+app.command("bench")(bench.bench)
 app.command("import-reference")(import_reference.import_reference)
 app.command("demo")(demo.demo)
 
@@ -53,6 +54,7 @@ def root(
     pfedge export RUN                     an ONNX bundle whose rows are a run-time input
     pfedge predict cell.png               on the device, without PyTorch
     pfedge forget --class 3               drop a row: no data, no training, no re-export
+    pfedge bench                          how fast a bundle is on this machine, and what forgetting takes
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """
