@@ -26,9 +26,10 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
 
 
 def choose_autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return the autocast context: bf16 where the hardware has it (`auto`) or where asked for.
+    """Return the autocast context: bf16 where it pays (`auto`) or where asked for.
 
-    A CPU has it when it has AMX or AVX512-BF16 instructions; elsewhere bf16 is emulated and slower.
+    On a CPU it pays with AMX. With AVX512-BF16 alone torch's products were slower in bf16 than in float32
+    (`benchmarks/peers.py` prints both rates), and elsewhere bf16 is emulated.
 
     Raises:
         UsageError: the precision is unknown.
@@ -39,6 +40,5 @@ def choose_autocast(precision: str, device: torch.device) -> torch.autocast:
     if precision == "auto" and device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = torch.cpu.get_capabilities()
-        native = bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+        native = bool(torch.cpu.get_capabilities().get("amx_bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or (precision == "auto" and native))

@@ -40,8 +40,8 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Open a bundle and check every file in it.
+    def open(cls, path: str | os.PathLike[str], *, read_bank: bool = True) -> Bundle:
+        """Open a bundle and check every file in it; without `read_bank` the bank is left for later.
 
         Raises:
             BundleError: it is not a bundle, or a file is missing, damaged or of another schema version.
@@ -53,7 +53,8 @@ class Bundle:
             raise BundleError(message)
         bundle = cls(path=folder, manifest=Manifest.load(folder / MANIFEST))
         bundle.verify_files()
-        bundle.bank()
+        if read_bank:
+            bundle.bank()
         return bundle
 
     @property

@@ -82,7 +82,7 @@ def forget(path: str | os.PathLike[str], classes: Sequence[str], *, sources: Seq
     Raises:
         PfedgeError: as `Bundle.open` and `plan_forget`; StorageError when the bank cannot be written.
     """
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, read_bank=False)  # it is read once nobody else can change it
     started = time.perf_counter()
     with exclusive(bundle.path):
         plan, smaller = _plan(bundle, classes, sources)
