@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard pyproject.toml export/pyproject.toml runtime/pyproject.toml constraints.txt)
 
-.PHONY: setup demo test check transformers4 bench clean
+.PHONY: setup demo test check transformers4 bench gpu clean
 
 setup: $(STAMP)
 
@@ -40,10 +40,27 @@ $(VENV)/transformers4: $(STAMP)
 	    'tokenizers==0.22.*' requests urllib3 idna certifi charset-normalizer
 	touch $@
 
-bench: setup
+# every table of docs/performance.md, about half an hour; leave the machine alone meanwhile
+bench: setup $(VENV)/optimum
+	test -d demo/run || $(BIN)/pfedge demo --out demo
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/forgetting.py demo/run
+	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/linear_probe.py
-	$(BIN)/python benchmarks/forgetting.py
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/performance.py
+
+# optimum-onnx, which needs transformers 4, beside the environment
+$(VENV)/optimum: $(STAMP)
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ optimum-onnx optimum 'transformers==4.57.*' \
+	    'huggingface-hub==0.36.*' 'tokenizers==0.22.*' requests urllib3 idna certifi charset-normalizer
+	touch $@
+
+# for whoever has an NVIDIA GPU: BUNDLE=... [RUN=...]
+gpu: setup
+	$(BIN)/python benchmarks/gpu.py $(or $(BUNDLE),bundle) $(if $(RUN),--run $(RUN))
+	$(BIN)/python benchmarks/performance.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
