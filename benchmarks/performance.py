@@ -151,9 +151,9 @@ def gpu(result: dict[str, Any] | None) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Write the page."""
-    page = HEAD.splitlines()
+def page() -> str:
+    """Return the page."""
+    lines = HEAD.splitlines()
     for name, section in (
         ("peers", peers),
         ("forgetting", forgetting),
@@ -162,12 +162,16 @@ def main() -> None:
         ("engines", engines),
     ):
         if (result := read(name)) is not None:
-            page += ["", *section(result)]
-    page += ["", *gpu(read("gpu"))]
-    text = "\n".join(page)
+            lines += ["", *section(result)]
+    text = "\n".join([*lines, "", *gpu(read("gpu"))])
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
-    (ROOT / "docs" / "performance.md").write_text(text.rstrip() + "\n")
+    return text.rstrip() + "\n"
+
+
+def main() -> None:
+    """Write the page."""
+    (ROOT / "docs" / "performance.md").write_text(page())
 
 
 if __name__ == "__main__":

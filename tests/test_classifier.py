@@ -115,3 +115,21 @@ def test_an_unreadable_file_raises_or_is_reported(bundle_path, golden, tmp_path)
     predictions = list(classifier.predict_files(paths, on_error=errors.append))
     assert [prediction.source for prediction in predictions] == [str(tmp_path / "good.png")]
     assert [str(error).split()[0] for error in errors] == [str(tmp_path / "bad.png"), "no"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_forget_opens_no_session_and_changes_no_file_but_the_bank(bundle_path, golden, device):
+    if device == "openvino":
+        pytest.importorskip("openvino")
+    classifier = Classifier.open(bundle_path, device=device)
+    engine = classifier._engine
+    classifier.predict(golden["images"])
+    before = {file.name: (file.stat().st_ino, file.read_bytes()) for file in bundle_path.iterdir()}
+    for class_id in ("3", "5", "0"):
+        forget(bundle_path, [class_id])
+        assert int(class_id) not in classifier.predict(golden["images"])[0].coverage
+    after = {file.name: (file.stat().st_ino, file.read_bytes()) for file in bundle_path.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {"bank.safetensors"}
+    assert set(after) - set(before) <= {".lock"}
+    assert classifier._engine is engine
+    assert (engine.sessions, engine.bindings) == (1, 4)
