@@ -73,9 +73,9 @@ def prepare(name: str, folder: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), size["side"], size["side"], 3), dtype=np.uint8)
     np.save(folder / "images.npy", images)
     graph = export_graph(model.deployable(), bank, folder / "graph.onnx", backbone.preprocess)
-    onnx.save(to_int8(graph), folder / "dynamic.onnx")
-    labels = np.arange(len(images)) % ROWS
-    onnx.save(to_int8(graph, Calibration(bank, images, labels)), folder / "static.onnx")
+    calibration = Calibration(bank, images, np.arange(len(images)) % ROWS)
+    onnx.save(to_int8(graph, calibration), folder / "dynamic.onnx")
+    onnx.save(to_int8(graph, calibration, static=True), folder / "static.onnx")
 
 
 class Contender:

@@ -11,11 +11,13 @@ from pfedge.export import ExportSettings, export_run
 from pfedge_export import package
 from pfedge_export.gate import GateError
 from pfedge_export.graph import ExportError
-from pfedge_export.precision import Calibration, to_fp16, to_int8
+from pfedge_export.package import spread
+from pfedge_export.precision import Calibration, smooth, to_fp16, to_int8
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.devices import open_engine
 from pfedge_runtime.engine import Outputs
 from pfedge_runtime.errors import UsageError
+from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.selftest import run_selftest
 
 LOWER = [("fp16", "dynamic"), ("int8", "dynamic"), ("int8", "static")]
@@ -120,6 +122,30 @@ def test_calibration_needs_enough_inputs_of_two_classes(tiny_run, validation):
         to_int8(onnx.ModelProto(), Calibration(bank, inputs[:4], labels[:4]))
     with pytest.raises(ExportError, match="of 1 classes"):
         to_int8(onnx.ModelProto(), Calibration(bank, inputs, np.zeros_like(labels)))
+
+
+def test_smoothing_computes_the_same_with_fewer_outliers(tiny_run, validation, tmp_path):
+    bundle, _ = export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))
+    graph, bank = onnx.load(bundle.graph_path), bundle.bank()
+    weights = [onnx.numpy_helper.to_array(value) for value in graph.graph.initializer]
+    smoothed = smooth(graph, Calibration(bank, *validation))
+    assert all(
+        np.array_equal(a, onnx.numpy_helper.to_array(b)) for a, b in zip(weights, graph.graph.initializer, strict=True)
+    )
+    onnx.save(smoothed, tmp_path / "smooth.onnx")
+    new = [value.name for value in smoothed.graph.initializer if ".smooth." in value.name]
+    assert len(new) == 2 * (2 + 3 + 2 + 1)  # two blocks: LayerNorm, query, key and value; LayerNorm and the MLP's first
+    before, after = (
+        OnnxRuntimeEngine(path).run(validation[0], bank).logits
+        for path in (bundle.graph_path, tmp_path / "smooth.onnx")
+    )
+    assert np.abs(before - after).max() < 1e-4
+
+
+def test_calibration_inputs_are_spread_over_what_may_come_class_by_class():
+    assert spread(320, 128)[[0, -1]].tolist() == [0, 319]
+    assert len(spread(320, 128)) == 128
+    assert spread(3, 128).tolist() == [0, 1, 2]
 
 
 def test_pixels_are_normalised_in_float32(lower, tiny_run, tmp_path):

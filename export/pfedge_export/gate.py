@@ -40,10 +40,12 @@ class BankGate:
     Attributes:
         bank: what bank it was made with, in words.
         rows: R.
-        inputs: how many.
-        accuracy_fp32: on the inputs of classes that have a row.
+        inputs: how many, of classes that have a row.
+        accuracy_fp32: on these.
         accuracy: likewise, of the graph of fewer bits.
-        agreement: share of all inputs on which both name the same class.
+        agreement: share of those inputs on which both name the same class.
+        agreement_all: likewise of all inputs; those of classes without a row have no right answer and are there to be
+            abstained on, so nothing is held to this.
     """
 
     bank: str
@@ -52,6 +54,7 @@ class BankGate:
     accuracy_fp32: float
     accuracy: float
     agreement: float
+    agreement_all: float
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,11 @@ def gate(
             BankGate(
                 bank=words,
                 rows=len(smaller),
-                inputs=len(validation.inputs),
+                inputs=int(known.sum()),
                 accuracy_fp32=float((ours == validation.labels)[known].mean()),
                 accuracy=float((theirs == validation.labels)[known].mean()),
-                agreement=float((ours == theirs).mean()),
+                agreement=float((ours == theirs)[known].mean()),
+                agreement_all=float((ours == theirs).mean()),
             )
         )
     return GateReport(precision, max_drop, min_agreement, tuple(reports))

@@ -201,12 +201,14 @@ def _lower(
         message = f"a graph above 2 GB is exported in fp32 only, not in {recipe.precision}"
         raise UsageError(message)
     judge = partial(gate, reference, bank=bank, validation=validation, max_drop=recipe.max_drop)
-    calibration = None
-    if recipe.quantization == "static":
-        some = slice(0, CALIBRATION_INPUTS)
-        calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
     whole = onnx.load(graph)
-    finish_graph(to_fp16(whole) if recipe.precision == "fp16" else to_int8(whole, calibration), graph, bank)
+    if recipe.precision == "fp16":
+        lower = to_fp16(whole)
+    else:
+        some = spread(len(validation.inputs), CALIBRATION_INPUTS)  # they may come class by class
+        calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
+        lower = to_int8(whole, calibration, static=recipe.quantization == "static")
+    finish_graph(lower, graph, bank)
     engine = OnnxRuntimeEngine(graph)
     report = judge(engine, precision=recipe.precision)
     report.require()
@@ -215,6 +217,15 @@ def _lower(
         finish_graph(to_fp16(onnx.load(static)), static, bank)
         judge(StaticEngine(static), precision=f"{STATIC_GRAPH} in fp16").require()
     return report, engine
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` indices below `count`, evenly spread, increasing.
+
+    >>> spread(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:

@@ -1,8 +1,9 @@
 """The same graph in fewer bits: float16 for GPUs, int8 for CPUs.
 
     graph = to_fp16(onnx.load("graph.onnx"))
-    graph = to_int8(onnx.load("graph.onnx"))                                       # dynamic: scales follow each input
-    graph = to_int8(onnx.load("graph.onnx"), Calibration(bank, inputs, labels))    # static: scales from real inputs
+    calibration = Calibration(bank, inputs, labels)
+    graph = to_int8(onnx.load("graph.onnx"), calibration)                   # dynamic: scales follow each input
+    graph = to_int8(onnx.load("graph.onnx"), calibration, static=True)      # scales from real inputs
 
 Inputs and outputs keep their types. The bank, the head and the pixels' normalisation stay in float32, and under int8
 all but the products with the backbone's weights: LayerNorm, softmax, GELU, residuals, attention's own products.
@@ -31,6 +32,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 FEWEST_CALIBRATION_INPUTS = 16
 CALIBRATION_BATCH = 8
 QUANTISED = ("MatMul",)
+LAYER_NORM_INPUTS = 3  # with weight and bias
+TINY = 1e-5
 
 
 @dataclass(frozen=True)
@@ -86,20 +89,23 @@ def to_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
-def to_int8(graph: onnx.ModelProto, calibration: Calibration | None = None) -> onnx.ModelProto:
+def to_int8(graph: onnx.ModelProto, calibration: Calibration, *, static: bool = False) -> onnx.ModelProto:
     """Return the graph with the backbone's matrix products in int8, weights by column.
+
+    Before that, what LayerNorms give is smoothed: see `smooth`.
 
     Args:
         graph: in float32.
-        calibration: static quantisation with scales of these inputs; None is dynamic, which measures each input.
+        calibration: real inputs.
+        static: take the scales of activations from these inputs; otherwise each input's own are measured as it comes.
 
     Raises:
         ExportError: the calibration inputs cannot be used, or the quantiser refuses.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-    if calibration is not None:
-        calibration.require()
+    calibration.require()
+    graph = smooth(graph, calibration)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, source)
@@ -110,7 +116,7 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration | None = None) -> o
             "nodes_to_exclude": sorted(_head_nodes(graph)),
         }
         try:
-            if calibration is None:
+            if not static:
                 quantize_dynamic(source, target, extra_options={"MatMulConstBOnly": True}, **options)
             else:
                 quantize_static(
@@ -127,6 +133,66 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration | None = None) -> o
             message = f"cannot quantise the graph: {error}"
             raise ExportError(message) from error
         return onnx.load(target)
+
+
+def smooth(graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
+    """Return a graph that computes the same, in which what LayerNorms give has fewer outliers.
+
+    A channel that is large in every input costs all others their resolution in eight bits. Each channel is divided by a
+    factor in the LayerNorm's weights and multiplied by it in those of the products that read it: SmoothQuant (Xiao et
+    al., arXiv 2211.10438, equation 4 with alpha = 0.5).
+    """
+    graph = onnx.ModelProto.FromString(graph.SerializeToString())
+    weights = {value.name: value for value in graph.graph.initializer}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    norms = [
+        node
+        for node in graph.graph.node
+        if node.op_type == "LayerNormalization"
+        and len(node.input) == LAYER_NORM_INPUTS
+        and node.output[0] in readers
+        and all(one.op_type == "MatMul" and one.input[1] in weights for one in readers[node.output[0]])
+    ]
+    largest = _largest(graph, [node.output[0] for node in norms], calibration)
+    for node in norms:
+        products = readers[node.output[0]]
+        matrices = [onnx.numpy_helper.to_array(weights[product.input[1]]) for product in products]
+        of_weights = np.max([np.abs(matrix).max(axis=1) for matrix in matrices], axis=0)
+        factor = np.sqrt(np.maximum(largest[node.output[0]], TINY) / np.maximum(of_weights, TINY))
+        for product, matrix in zip(products, matrices, strict=True):
+            _replace(graph, product, 1, matrix * factor[:, None])
+        for index in (1, 2):
+            _replace(graph, node, index, onnx.numpy_helper.to_array(weights[node.input[index]]) / factor)
+    used = {name for node in graph.graph.node for name in node.input}
+    for value in [one for one in graph.graph.initializer if one.name not in used]:
+        graph.graph.initializer.remove(value)
+    return graph
+
+
+def _largest(graph: onnx.ModelProto, names: list[str], calibration: Calibration) -> dict[str, NDArray[np.float32]]:
+    """Return the largest absolute value of each channel `[D]` of tensors `[B, S, D]` on real inputs."""
+    import onnxruntime
+
+    watched = onnx.ModelProto.FromString(graph.SerializeToString())
+    watched.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    largest: dict[str, NDArray[np.float32]] = {}
+    reader = _Reader(graph, calibration)
+    while names and (batch := reader.get_next()) is not None:
+        for name, value in zip(names, session.run(names, batch), strict=True):
+            channels = np.abs(value).max(axis=(0, 1))
+            largest[name] = np.maximum(largest.get(name, channels), channels)
+    return largest
+
+
+def _replace(graph: onnx.ModelProto, node: onnx.NodeProto, index: int, value: NDArray[np.float32]) -> None:
+    """Give a node a weight of its own: the one it had may be another node's too, where they were equal."""
+    name = f"{node.name}.smooth.{index}"
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
+    node.input[index] = name
 
 
 def _remove_round_trips(graph: onnx.GraphProto, kept: set[str]) -> None:
