@@ -25,15 +25,15 @@ from pfedge.backbone import Backbone, PixelNormalize
 from pfedge.embedding import EmbeddingSpec
 from pfedge.isolated import IsolatedModel
 from pfedge_export.graph import export_graph
-from pfedge_runtime.bench import machine
+from pfedge_runtime.bench import PEAK_BYTES, machine
 from pfedge_runtime.image import ImagePreprocess
 
 ROOT = Path(__file__).parents[1]
 ROWS = (1, 8, 64, 512, 4096)
 BATCHES = (1, 4, 16, 64)
 SIDES = (112, 224, 336, 448)
-CHILD = """
-import json, resource, statistics, sys, time
+CHILD = f"""{PEAK_BYTES}
+import json, statistics, sys, time
 import numpy as np
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
@@ -49,8 +49,7 @@ while len(times) < 4 or (time.perf_counter() - started < 5 and len(times) < 40):
     begun = time.perf_counter()
     engine.run(images, bank)
     times.append((time.perf_counter() - begun) * 1e3)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps({"milliseconds": statistics.median(times[1:]), "peak_bytes": peak}))
+print(json.dumps(dict(milliseconds=statistics.median(times[1:]), peak_bytes=peak_bytes())))
 """
 
 
