@@ -23,5 +23,6 @@ def test_a_threshold_comes_from_its_own_classs_validation_inputs_alone(tiny_run,
         without = split.where(np.isin(split.labels, [class_id]))
         before = model.threshold.clone()
         calibrate(model, without, labels, contextlib.nullcontext())
-        assert torch.equal(model.threshold[position], before[position])
-        assert torch.equal(model.threshold, before)  # the others keep theirs: they had nothing to go by
+        assert torch.isclose(model.threshold[position], before[position], atol=1e-5)  # another batch shape, another bit
+        others = torch.arange(len(before)) != position
+        assert torch.equal(model.threshold[others], before[others])  # they had nothing to go by
