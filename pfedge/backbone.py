@@ -60,7 +60,8 @@ class PixelNormalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise."""
         pixels = images.to(torch.float32)  # first of all: TensorRT takes uint8 into a cast and nothing else
-        return (pixels.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
+        # contiguous, because products over a permuted layout have other bits at other places of a batch
+        return (pixels.permute(0, 3, 1, 2).contiguous() / 255 - self.mean) / self.std
 
 
 class Backbone(nn.Module):

@@ -6,7 +6,9 @@ model.bank().drop({3})          # byte for byte the bank of a model that never s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -80,15 +82,34 @@ class ExactGraph(nn.Module):
 def embed_split(embedding: Embedding, split: Split, *, start: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield (index of the first, embeddings float32 `[n, E]`) of a split, from `start` on.
 
-    The internal batch always has one shape, padded with zeros: sums inside a matrix product can change with the
-    batch's shape, and then another integer may come out on the grid. In float32, never in bf16.
+    The internal batch always has one shape, padded with zeros, and one thread: sums inside a matrix product can change
+    with either, and then another integer may come out on the grid. Several batches are computed at a time instead. In
+    float32, never in bf16.
     """
+    threads = torch.get_num_threads()
+    pending: deque[tuple[int, Future[NDArray[np.float32]]]] = deque()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for first in range(start, len(split), EMBED_BATCH):
+            pending.append((first, pool.submit(_embed_batch, embedding, split, first)))
+            if len(pending) > 2 * threads:
+                done, embedded = pending.popleft()
+                yield done, embedded.result()
+        for done, embedded in pending:
+            yield done, embedded.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _embed_batch(embedding: Embedding, split: Split, first: int) -> NDArray[np.float32]:
+    """Return the embeddings of the batch that begins at `first`."""
     device = next(embedding.backbone.parameters()).device
-    for first in range(start, len(split), EMBED_BATCH):
-        index = np.arange(first, min(first + EMBED_BATCH, len(split)))
-        inputs = split.batch(index, embedding.backbone.preprocess)
-        padded = np.zeros((EMBED_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
-        padded[: len(inputs)] = inputs
-        with torch.no_grad():
-            embedded = embedding(embedding.backbone.embed(torch.from_numpy(padded).to(device)))
-        yield first, embedded[: len(inputs)].float().cpu().numpy()
+    index = np.arange(first, min(first + EMBED_BATCH, len(split)))
+    inputs = split.batch(index, embedding.backbone.preprocess)
+    padded = np.zeros((EMBED_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
+    padded[: len(inputs)] = inputs
+    embedded = embedding(embedding.backbone.embed(torch.from_numpy(padded).to(device)))
+    result: NDArray[np.float32] = embedded[: len(inputs)].float().cpu().numpy()
+    return result
