@@ -2,9 +2,10 @@
 
     python benchmarks/guarantees.py runs/shared runs/isolated runs/exact runs/shared-without-3
 
-Runs of several data sets give a table each. A run with `--exclude-class` is full retraining, and is compared with
-forgetting that class in the run of the same data set and guarantee. Nothing is trained here but the baselines: a linear
-probe (logistic regression) and nearest class mean, both on the embedding of the `exact` run.
+Runs of several data sets give a table each; $PFEDGE_DATA_ROOT says where MedMNIST files lie. A run with
+`--exclude-class` is full retraining, and is compared with forgetting that class in the run of the same data set and
+guarantee. Nothing is trained here but the baselines: a linear probe (logistic regression) and nearest class mean, both
+on the embedding of the `exact` run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -36,6 +38,7 @@ from pfedge_runtime.decision import decide
 from pfedge_runtime.forgetting import forget
 
 FORGETS = 9
+DATA_ROOT = Path(os.environ["PFEDGE_DATA_ROOT"]) if "PFEDGE_DATA_ROOT" in os.environ else None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def summarise(
 def forgetting_milliseconds(run: Run) -> tuple[float, int]:
     """Return the median time of a durable forget of one class, and the bytes of a row."""
     with tempfile.TemporaryDirectory() as folder:
-        bundle, _ = export_run(run, ExportSettings(out=Path(folder) / "bundle", parity_inputs=8))
+        bundle, _ = export_run(run, ExportSettings(out=Path(folder) / "bundle", parity_inputs=8, data_root=DATA_ROOT))
         kept, times = bundle.bank_path.read_bytes(), []
         for _ in range(FORGETS):
             bundle.bank_path.unlink()
@@ -178,7 +181,7 @@ def train_seconds(run: Run) -> float:
 
 def open_test(run: Run) -> Dataset:
     """Load the data set of a run."""
-    return run.load_dataset(run.load_model().backbone.image_size)
+    return run.load_dataset(run.load_model().backbone.image_size, data_root=DATA_ROOT)
 
 
 def measure_baselines(run: Run) -> list[Outcome]:
