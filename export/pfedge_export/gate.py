@@ -40,12 +40,11 @@ class BankGate:
     Attributes:
         bank: what bank it was made with, in words.
         rows: R.
-        inputs: how many, of classes that have a row.
-        accuracy_fp32: on these.
+        inputs: how many.
+        accuracy_fp32: on the inputs of classes that have a row.
         accuracy: likewise, of the graph of fewer bits.
-        agreement: share of those inputs on which both name the same class.
-        agreement_all: likewise of all inputs; those of classes without a row have no right answer and are there to be
-            abstained on, so nothing is held to this.
+        agreement: share of all inputs on which both name the same class.
+        agreement_covered: likewise of the inputs of classes that have a row; reported, and nothing is held to it.
     """
 
     bank: str
@@ -54,7 +53,7 @@ class BankGate:
     accuracy_fp32: float
     accuracy: float
     agreement: float
-    agreement_all: float
+    agreement_covered: float
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class GateReport:
                 message = (
                     f"{self.precision} fails its gate with {bank.bank}: accuracy {bank.accuracy:.3f} against "
                     f"{bank.accuracy_fp32:.3f} (--max-drop {self.max_drop}), decisions agree on {bank.agreement:.1%} "
-                    f"of {bank.inputs} inputs ({self.min_agreement:.0%} needed); nothing was exported"
+                    f"of {bank.inputs} inputs ({self.min_agreement:.0%} needed; on those of classes with a row "
+                    f"{bank.agreement_covered:.1%}); nothing was exported"
                 )
                 raise GateError(message)
 
@@ -131,11 +131,11 @@ def gate(
             BankGate(
                 bank=words,
                 rows=len(smaller),
-                inputs=int(known.sum()),
+                inputs=len(validation.inputs),
                 accuracy_fp32=float((ours == validation.labels)[known].mean()),
                 accuracy=float((theirs == validation.labels)[known].mean()),
-                agreement=float((ours == theirs)[known].mean()),
-                agreement_all=float((ours == theirs).mean()),
+                agreement=float((ours == theirs).mean()),
+                agreement_covered=float((ours == theirs)[known].mean()),
             )
         )
     return GateReport(precision, max_drop, min_agreement, tuple(reports))
