@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import BankError
-from pfedge_runtime.statistics import Doubles, RowStatistics, unpack, upper_triangle
+from pfedge_runtime.statistics import Doubles, RowStatistics, diagonal, unpack
 
-SOLVE_BLOCK = 32
+BLOCK = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +50,23 @@ class Moments:
         scatter: Doubles = outer - self.count[position] * np.outer(mean, mean)
         return scatter
 
-    def within(self) -> Doubles:
-        """Return the scatter `[E, E]` of all classes about their means."""
-        upper = np.triu(self.within_upper())
-        scatter: Doubles = upper + np.triu(upper, 1).T
-        return scatter
-
-    def within_upper(self) -> Doubles:
-        """Return the same where only the upper triangle is right; integers are summed before they are floats."""
+    def total(self) -> Doubles:
+        """Return the sum of outer products of all inputs, packed; integers are summed before they are floats."""
         total = self.rows[0].outer.copy()
         for row in self.rows[1:]:
             total += row.outer
-        weighted = self.mean * np.sqrt(self.count)[:, None]
-        return upper_triangle(total.astype(np.float64) * self.scale**2, self.mean.shape[1]) - weighted.T @ weighted
+        return total * self.scale**2
+
+    def weighted(self) -> Doubles:
+        """Return `[K, E]`: the means, by the root of how many inputs they stand for."""
+        weighted: Doubles = self.mean * np.sqrt(self.count)[:, None]
+        return weighted
+
+    def within(self) -> Doubles:
+        """Return the scatter `[E, E]` of all classes about their means."""
+        weighted = self.weighted()
+        scatter: Doubles = unpack(self.total(), self.mean.shape[1]) - weighted.T @ weighted
+        return scatter
 
     def centre(self) -> Doubles:
         """Return the mean `[E]` of all inputs."""
@@ -80,11 +84,14 @@ def solve_head(moments: Moments, shrinkage: float) -> tuple[Doubles, Doubles]:
     Raises:
         BankError: the covariance cannot be inverted.
     """
-    covariance = shrink(moments.within_upper() / max(1.0, moments.count.sum() - len(moments.count)), shrinkage)
-    centre = moments.centre()
+    width, centre = moments.mean.shape[1], moments.centre()
+    scale = 1 / max(1.0, moments.count.sum() - len(moments.count))
+    total, weighted = moments.total(), moments.weighted()
+    trace = (total[diagonal(width)].sum() - (weighted**2).sum()) * scale
+    total *= scale * (1 - shrinkage)
+    total[diagonal(width)] += shrinkage * trace / width
     try:
-        factor = np.linalg.cholesky(covariance.T)  # reads the lower triangle of what it is given
-        weight = _substitute(factor.astype(np.float64, copy=False), (moments.mean - centre).T).T
+        weight = solve_packed(total, weighted * np.sqrt(scale * (1 - shrinkage)), (moments.mean - centre).T).T
     except np.linalg.LinAlgError:
         weight = np.full_like(moments.mean, np.nan)
     if not np.isfinite(weight).all():
@@ -98,16 +105,38 @@ def solve_head(moments: Moments, shrinkage: float) -> tuple[Doubles, Doubles]:
     return weight, bias
 
 
-def _substitute(factor: Doubles, right: Doubles) -> Doubles:
-    """Return `x` `[E, K]` of `L L' x = right`, L lower triangular, block by block: NumPy solves no triangles itself."""
-    solved = right.copy()
-    starts = range(0, len(factor), SOLVE_BLOCK)
-    for triangle, order in ((factor, starts), (factor.T, reversed(starts))):
-        for start in order:
-            own = slice(start, start + SOLVE_BLOCK)
-            done = slice(0, start) if triangle is factor else slice(start + SOLVE_BLOCK, None)
-            solved[own] -= triangle[own, done] @ solved[done]
-            solved[own] = np.linalg.solve(triangle[own, own], solved[own])
+def solve_packed(packed: Doubles, less: Doubles, right: Doubles) -> Doubles:
+    """Return `x` `[E, K]` of `(A - less' less) x = right`, A given by its upper triangle row by row.
+
+    Cholesky's factorisation `U' U`, left-looking: rows of A are unpacked when their block's turn comes, and both `less`
+    `[M, E]` and `right` `[E, K]` ride along in the one matrix product of each block (Golub and Van Loan, *Matrix
+    Computations*, section 4.2). LAPACK's, through NumPy, takes twice the time here: it copies the matrix about.
+
+    Raises:
+        LinAlgError: the matrix is not positive definite.
+    """
+    offset, width = less.shape
+    done = np.zeros((offset + width, width + right.shape[1]))  # `less`, then U and, right of it, the solved `right`
+    done[:offset, :width] = less
+    starts, inverses = range(0, width, BLOCK), []
+    taken = 0
+    for start in starts:
+        stop = min(start + BLOCK, width)
+        panel = np.zeros((stop - start, done.shape[1] - start))
+        for row in range(stop - start):
+            length = width - start - row
+            panel[row, row : row + length] = packed[taken : taken + length]
+            taken += length
+        panel[:, width - start :] = right[start:stop]
+        above = done[: offset + start, start:]
+        panel -= above[:, : stop - start].T @ above
+        own = panel[:, : stop - start]
+        inverses.append(np.linalg.inv(np.linalg.cholesky(own.T)))  # which reads the lower triangle
+        done[offset + start : offset + stop, start:] = inverses[-1] @ panel
+    factor, solved = done[offset:, :width], done[offset:, width:].copy()
+    for start, inverse_of in zip(reversed(starts), reversed(inverses), strict=True):
+        own, rest = slice(start, start + BLOCK), slice(start + BLOCK, None)
+        solved[own] = inverse_of.T @ (solved[own] - factor[own, rest] @ solved[rest])
     return solved
 
 

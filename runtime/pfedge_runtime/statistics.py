@@ -60,7 +60,7 @@ class RowStatistics:
             BankError: a sum would not fit 64 bits.
         """
         size = len(self.sum)
-        _require_headroom(self.outer[_diagonal(size)].astype(float) + other.outer[_diagonal(size)].astype(float))
+        _require_headroom(self.outer[diagonal(size)].astype(float) + other.outer[diagonal(size)].astype(float))
         return RowStatistics(
             self.count + other.count,
             self.sum + other.sum,
@@ -106,19 +106,13 @@ def summarise(quantised: Integers) -> RowStatistics:
     return RowStatistics(count, quantised.sum(axis=0), outer.reshape(-1)[_triangle(width)])
 
 
-def upper_triangle(packed: Doubles, width: int) -> Doubles:
-    """Return the matrix `[width, width]` whose upper triangle stands in `packed` row by row; below it are zeros."""
+def unpack(packed: Doubles, width: int) -> Doubles:
+    """Return the symmetric matrix `[width, width]` of its upper triangle, row by row."""
     matrix, start = np.zeros((width, width)), 0
     for row in range(width):
         end = start + width - row
         matrix[row, row:] = packed[start:end]
         start = end
-    return matrix
-
-
-def unpack(packed: Doubles, width: int) -> Doubles:
-    """Return the symmetric matrix `[width, width]` of its upper triangle, row by row."""
-    matrix = upper_triangle(packed, width)
     symmetric: Doubles = matrix + np.triu(matrix, 1).T
     return symmetric
 
@@ -130,7 +124,7 @@ def _triangle(width: int) -> Integers:
     return row * width + column
 
 
-def _diagonal(width: int) -> Integers:
+def diagonal(width: int) -> Integers:
     """Return where the diagonal stands in the packed upper triangle."""
     index = np.arange(width)
     diagonal: Integers = index * width - index * (index - 1) // 2
