@@ -34,8 +34,12 @@ from pfedge.export import ExportSettings, export_run
 from pfedge.isolated import IsolatedModel
 from pfedge.run import Run
 from pfedge.train_isolated import isolated_logits
+from pfedge_runtime.adoption import adopt
+from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.decision import decide
+from pfedge_runtime.floor import FileFloor
 from pfedge_runtime.forgetting import forget
+from pfedge_runtime.state import DeviceState
 
 FORGETS = 9
 DATA_ROOT = Path(os.environ["PFEDGE_DATA_ROOT"]) if "PFEDGE_DATA_ROOT" in os.environ else None
@@ -127,10 +131,12 @@ def forgetting_milliseconds(run: Run) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         bundle, _ = export_run(run, ExportSettings(out=Path(folder) / "bundle", parity_inputs=8, data_root=DATA_ROOT))
         kept, times = bundle.bank_path.read_bytes(), []
-        for _ in range(FORGETS):
+        for number in range(FORGETS):  # each on a device that has not forgotten it yet
+            state = DeviceState(Path(folder) / f"state-{number}", FileFloor(Path(folder) / f"floor-{number}"))
             bundle.bank_path.unlink()
             bundle.bank_path.write_bytes(kept)
-            times.append(forget(bundle.path, ["0"]).milliseconds)
+            adopt(Bundle.open(bundle.path, state=state))
+            times.append(forget(bundle.path, ["0"], state=state).milliseconds)
         return statistics.median(times), len(kept) // len(run.config["class_ids"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -14,8 +15,13 @@ from rich.table import Table
 from pfedge.data import Split, load_dataset
 from pfedge.export import ExportSettings, export_run
 from pfedge.train import Settings, TrainConfig, train
+from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.classifier import Classifier, Prediction
+from pfedge_runtime.errors import TombstoneError
+from pfedge_runtime.floor import FileFloor
 from pfedge_runtime.forgetting import forget
+from pfedge_runtime.receipt import Receipt
+from pfedge_runtime.state import DeviceState
 from pfedge_runtime.storage import require_vacant
 
 
@@ -40,10 +46,12 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     forgotten = bundle.manifest.find_class(digit)
     sample = out / f"a_{forgotten.name}.png"
     Image.fromarray(images[np.flatnonzero(test.labels == forgotten.id)[0]]).save(sample)
-    classifier = Classifier.open(bundle.path)
+    device = DeviceState(out / "device", FileFloor(out / "device.floor"))
+    classifier = Classifier.open(bundle.path, state=device)
+    backup = shutil.copytree(bundle.path, out / "backup")
     console.rule(f"predict, forget class {forgotten.name}, predict again")
     before, one_before = classifier.predict(images), next(classifier.predict_files([sample]))
-    outcome = forget(bundle.path, [digit])
+    outcome = forget(bundle.path, [digit], state=device)
     after, one_after = classifier.predict(images), next(classifier.predict_files([sample]))
 
     retained = test.labels != forgotten.id
@@ -66,19 +74,31 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     table.add_row(f"{sample.name} after", _say(one_after))
     table.add_row("training", f"{clock[1] - clock[0]:.1f} s")
     table.add_row("export, with parity on every test image", f"{clock[2] - clock[1]:.1f} s")
-    table.add_row("forgetting", f"{outcome.milliseconds:.1f} ms")
+    table.add_row("forgetting, with ledger, tombstone and receipt", f"{outcome.milliseconds:.1f} ms")
+    table.add_row("a copy of the bundle made before, put back", _put_back(backup, device))
+    receipt = Receipt.verify(Path(outcome.receipt).read_bytes(), [device.public_key()], source=outcome.receipt)
+    table.add_row("receipt, verified with the device's public key", f"{receipt.request}, {receipt.time}")
     worst = max(bank.largest_difference for bank in parity.banks)
     table.add_row("largest logit difference, torch against ONNX Runtime", f"{worst:.1e}")
     table.add_row("run folder (metrics, plots)", str(run.folder))
     table.add_row("bundle", str(bundle.path))
     console.print(table)
-    console.print(f"Try: pfedge predict {sample} --bundle {bundle.path}", highlight=False)
+    where = f"PFEDGE_STATE_DIR={device.path} PFEDGE_FLOOR_FILE={out / 'device.floor'}"
+    console.print(f"Try: {where} pfedge predict {sample} --bundle {bundle.path}", highlight=False, soft_wrap=True)
 
 
 def _accuracy(predictions: list[Prediction], split: Split, chosen: NDArray[np.bool_]) -> float:
     """Return the share of chosen images whose best row is the true class, abstained on or not."""
     best = np.array([prediction.class_id for prediction in predictions])
     return float((best == split.labels)[chosen].mean())
+
+
+def _put_back(backup: Path, device: DeviceState) -> str:
+    try:
+        Bundle.open(backup, state=device)
+    except TombstoneError:
+        return "refused"
+    return "accepted"
 
 
 def _say(prediction: Prediction) -> str:

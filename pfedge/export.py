@@ -16,6 +16,7 @@ from pfedge_export.gate import MAX_DROP, Validation
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.parity import TOLERANCE
 from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.keys import PrivateKey
 from pfedge_runtime.storage import require_vacant
 
 EXACT_TOLERANCE = 1e-5
@@ -39,6 +40,8 @@ class ExportSettings:
         quantization: of int8: `dynamic` or `static`.
         max_drop: by how much validation accuracy may fall in fewer bits, as a share.
         static_batch: inputs of every call of a second graph with fixed shapes; 0 is without one.
+        keys_out: seals each row, and puts their keys into this new file.
+        signer: signs the bundle.
     """
 
     out: Path
@@ -53,6 +56,8 @@ class ExportSettings:
     quantization: str = "dynamic"
     max_drop: float = MAX_DROP
     static_batch: int = 0
+    keys_out: Path | None = None
+    signer: PrivateKey | None = None
 
 
 def export_run(
@@ -107,5 +112,7 @@ def export_run(
         inputs,
         validation=validation,
         static=static_graph(module) if settings.static_batch else None,
+        keys_out=settings.keys_out,
+        signer=settings.signer,
         on_progress=on_progress,
     )

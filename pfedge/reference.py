@@ -32,7 +32,7 @@ from pfedge.model import LORA_RANK, PromptBankModel
 from pfedge.run import Run
 from pfedge.train import TrainConfig
 from pfedge.version import versions
-from pfedge_runtime.storage import sha256_file
+from pfedge_runtime.encoding import sha256_file
 
 SUFFIX = ".pt"
 BACKBONE = "backbone.base_model.model."

@@ -15,6 +15,28 @@ GOLDEN = Path(__file__).parent / "formats" / "v1"
 SHARED = Path(os.environ.get("PFEDGE_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.fixture(autouse=True)
+def device_state(tmp_path_factory, monkeypatch):
+    """A device of its own for every test, which has forgotten nothing yet."""
+    folder = tmp_path_factory.mktemp("device")
+    monkeypatch.setenv("PFEDGE_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv("PFEDGE_FLOOR_FILE", str(folder / "floor"))
+    return folder / "state"
+
+
+@pytest.fixture
+def new_device(tmp_path_factory):
+    """Make further devices."""
+    from pfedge_runtime.floor import FileFloor
+    from pfedge_runtime.state import DeviceState
+
+    def make():
+        folder = tmp_path_factory.mktemp("device")
+        return DeviceState(folder / "state", FileFloor(folder / "floor"))
+
+    return make
+
+
 @pytest.fixture
 def bundle_path(tmp_path):
     """A private copy of the golden bundle: 10 rows, 14 px, trained on digits."""

@@ -7,9 +7,9 @@ import pytest
 
 from pfedge_runtime import Bundle
 from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.encoding import canonical_json
 from pfedge_runtime.errors import BankError, BundleError, PfedgeError, UnknownClassError
 from pfedge_runtime.manifest import find_class
-from pfedge_runtime.storage import canonical_json
 
 
 def test_opens_the_golden_bundle(bundle_path):
@@ -80,7 +80,7 @@ def test_another_schema_version_is_named(bundle_path):
         ({"preprocess": {"kind": "smell"}}, "unknown preprocessing"),
         ({"files": ["graph.onnx"]}, "misstates a field"),
         ({"classes": [{"id": 1, "name": "a", "row": None}]}, "numbered 0, 1, 2"),
-        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1}}}, "missing"),
+        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1}}}, "not one of a bundle's own"),
     ],
 )
 def test_a_manifest_that_misstates_things_is_refused(bundle_path, change, words):
@@ -100,7 +100,7 @@ def test_json_that_no_manifest_can_be_is_refused(bundle_path, text):
 
 def test_a_manifest_that_is_not_json(bundle_path):
     (bundle_path / "manifest.json").write_bytes(b"\x80not json")
-    with pytest.raises(BundleError, match="not the JSON of a manifest"):
+    with pytest.raises(BundleError, match="manifest.json is damaged: it is not JSON"):
         Bundle.open(bundle_path)
 
 

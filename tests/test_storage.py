@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from pfedge_runtime import storage
+from pfedge_runtime import encoding, storage
 from pfedge_runtime.errors import StorageError
 
 
@@ -107,11 +107,11 @@ def test_a_held_lock_is_reported(tmp_path, monkeypatch):
 
 
 def test_canonical_json_has_one_encoding():
-    assert storage.canonical_json({"b": 1, "a": [True, "ü", 0.5]}) == '{"a":[true,"ü",0.5],"b":1}'.encode()
+    assert encoding.canonical_json({"b": 1, "a": [True, "ü", 0.5]}) == '{"a":[true,"ü",0.5],"b":1}'.encode()
 
 
 def test_digest_of_a_file(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
-    assert storage.sha256_file(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb924")
+    assert encoding.sha256_file(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb924")
     with pytest.raises(StorageError, match="cannot read"):
-        storage.sha256_file(tmp_path / "missing")
+        encoding.sha256_file(tmp_path / "missing")

@@ -20,15 +20,19 @@ from pfedge_export.gate import MAX_DROP, GateReport, Validation, gate
 from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph, finish_graph
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
 from pfedge_export.precision import PRECISIONS, Calibration, to_fp16, to_int8
+from pfedge_runtime.adoption import write_keys
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle
 from pfedge_runtime.decision import Bank
+from pfedge_runtime.encoding import canonical_json, sha256_file
 from pfedge_runtime.engine import Engine
 from pfedge_runtime.errors import UsageError
+from pfedge_runtime.keys import PrivateKey
 from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.preprocess import Preprocess
+from pfedge_runtime.sealed import seal
 from pfedge_runtime.static_engine import StaticEngine
-from pfedge_runtime.storage import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
+from pfedge_runtime.storage import require_vacant, staged_folder, write_atomic
 
 SELFTEST_INPUTS = 4
 CALIBRATION_INPUTS = 128
@@ -93,6 +97,8 @@ def export_bundle(
     *,
     validation: Validation | None = None,
     static: nn.Module | None = None,
+    keys_out: Path | None = None,
+    signer: PrivateKey | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export `module` and `bank` to a new bundle at `destination`, and compare them on real inputs.
@@ -105,6 +111,8 @@ def export_bundle(
         inputs: real ones of the graph's size, `[N, *preprocess.shape]`; the first few go into the self-test.
         validation: what a precision below float32 is judged on, and calibrated where it is static.
         static: the module with fixed shapes, see `export_static_graph`; None leaves `graph.static.onnx` out.
+        keys_out: seals each row, and puts their keys into this new file; None leaves rows as they are.
+        signer: signs the bundle.
         on_progress: told what is being done.
 
     Raises:
@@ -115,6 +123,8 @@ def export_bundle(
         UsageError: fewer bits were asked for, and there are no validation inputs to judge them on.
     """
     require_vacant(destination)
+    if keys_out is not None:
+        require_vacant(keys_out)
     with staged_folder(destination) as folder:
         on_progress("tracing the graph")
         graph = export_graph(
@@ -164,10 +174,18 @@ def export_bundle(
             made_by=recipe.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
             precision=recipe.precision,
             gate=judged,
+            sealed=keys_out is not None,
         )
-        write_atomic(folder / BANK, bank.to_bytes())
         write_atomic(folder / MANIFEST, manifest.to_bytes())
-    return Bundle.open(destination), report
+        if signer is not None:
+            Bundle(folder, manifest).sign(signer)
+        if keys_out is None:
+            write_atomic(folder / BANK, bank.to_bytes())
+        else:
+            sealed, keys = seal(bank)
+            write_atomic(folder / BANK, sealed.to_bytes())
+            write_keys(keys_out, manifest.model_id, keys)
+    return Bundle.open(destination, read_bank=keys_out is None), report
 
 
 def _add_static(

@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 import pfedge
-from pfedge.cli import bench, demo, evaluate, export, forget, import_reference, inspect, predict, train
+from pfedge.cli import (
+    bench,
+    demo,
+    device,
+    evaluate,
+    export,
+    forget,
+    import_reference,
+    inspect,
+    ledger,
+    predict,
+    receipt,
+    restore,
+    train,
+    verify,
+)
 from pfedge_runtime.errors import PfedgeError
 
 app = typer.Typer(
@@ -30,6 +45,18 @@ app.command("inspect")(inspect.inspect)
 app.command("bench")(bench.bench)
 app.command("import-reference")(import_reference.import_reference)
 app.command("demo")(demo.demo)
+app.command("verify")(verify.verify)
+app.command("adopt")(device.adopt)
+app.command("device")(device.device)
+app.command("keygen")(device.keygen)
+app.command("authorize")(restore.authorize)
+app.command("restore")(restore.restore)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(receipt.app, name="receipt")
+
+DEVICE_VERBS = {
+    *("adopt", "bench", "device", "eval", "forget", "inspect", "ledger", "predict", "receipt", "restore", "verify"),
+}
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
@@ -40,8 +67,9 @@ def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
 
 @app.callback()
 def root(
+    ctx: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 -- its callback acts
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
@@ -54,10 +82,31 @@ def root(
     pfedge export RUN                     an ONNX bundle whose rows are a run-time input
     pfedge predict cell.png               on the device, without PyTorch
     pfedge forget --class 3               drop a row: no data, no training, no re-export
+    pfedge verify BUNDLE --selftest       digests, signature, tombstones, and the device's own arithmetic
+    pfedge receipt verify FILE --key PUB  what a device says it forgot, and what that proves
+    pfedge ledger show                    what this device did to its banks
     pfedge bench                          how fast a bundle is on this machine, and what forgetting takes
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
     """
+    if ctx.invoked_subcommand in DEVICE_VERBS:
+        _finish_what_was_decided()
+
+
+def _finish_what_was_decided() -> None:
+    """Finish forgets that were killed, whatever verb comes next; say what cannot be finished and go on."""
+    from pfedge_runtime.errors import StorageError
+    from pfedge_runtime.forgetting import recover
+    from pfedge_runtime.state import DeviceState
+
+    if DeviceState.at().stamp() is None:
+        return
+    try:
+        problems = recover()
+    except StorageError as error:
+        problems = [str(error)]
+    for problem in problems:
+        typer.echo(f"warning: {problem}", err=True)
 
 
 def main() -> None:

@@ -58,6 +58,10 @@ def export(
         str, typer.Option(help="tensorrt-rtx: GPUs to build for.", show_default="8.6,8.9,12.0")
     ] = "",
     max_batch: Annotated[int, typer.Option(min=1, help="Engines: the most images a call may bring.")] = 32,
+    sign: Annotated[Path | None, typer.Option(help="Sign the bundle with this private key (see keygen).")] = None,
+    seal: Annotated[
+        bool, typer.Option("--seal", help="Encrypt each row; the keys go to OUT.keys.json, for pfedge adopt.")
+    ] = False,
     data_root: DataRootOption = None,
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
@@ -72,6 +76,7 @@ def export(
     pfedge export runs/blood --precision int8                   for CPUs
     pfedge export runs/blood --to tensorrt-rtx                  float16, and an engine for each kind of GPU
     pfedge export bundle --to tensorrt-rtx                      engines for a bundle that is there
+    pfedge export runs/blood --sign signer.pem --seal           signed, and each row under a key of its own
     """
     if to not in TARGETS:
         message = f"unknown target {to!r}; known are {', '.join(TARGETS)}"
@@ -85,10 +90,14 @@ def export(
         from pfedge.run import Run
         from pfedge_export.tensorrt import EngineBuilder, build_engines
     from pfedge_runtime.bundle import MANIFEST, Bundle
+    from pfedge_runtime.keys import PrivateKey
 
     builder = EngineBuilder(to) if to != "onnx" else None  # what is missing is said before the long work
     outcome: dict[str, Any] = {}
     if (run / MANIFEST).is_file():
+        if sign or seal:
+            message = "--sign and --seal are of a new bundle: export the run again"
+            raise UsageError(message)
         if builder is None:
             message = f"{run} is a bundle: --to tensorrt or tensorrt-rtx builds engines into it"
             raise UsageError(message)
@@ -107,6 +116,8 @@ def export(
             quantization=quantization,
             max_drop=max_drop,
             static_batch=static_batch,
+            keys_out=out.with_name(f"{out.name}.keys.json") if seal else None,
+            signer=PrivateKey.load(sign) if sign else None,
         )
         bundle, report = export_run(Run.open(run), settings, on_progress=_say)
         outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}

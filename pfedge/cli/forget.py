@@ -23,6 +23,9 @@ def forget(
         typer.Option("--source", help="Every row of this source (trained with --source-column); repeatable."),
     ] = None,
     bundle: BundleOption = Path("bundle"),
+    request: Annotated[
+        str, typer.Option(help="Names it in ledger and receipt; nothing about a patient.", show_default="made up")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
@@ -30,7 +33,8 @@ def forget(
     r"""Forget classes: drop their rows from the bundle's bank, for good.
 
     No data, no training, no re-export: the graph stays as it is. The bank file is replaced atomically; every
-    later prediction of every process that uses this bundle is made without the rows. There is no undo.
+    later prediction of every process that uses this bundle is made without the rows. The device refuses them from then
+    on, whatever bundle brings them back, and gives a signed receipt. There is no undo without an authority's signature.
 
     \b
     pfedge forget --class 3
@@ -40,7 +44,7 @@ def forget(
     from pfedge_runtime.forgetting import forget as forget_rows
     from pfedge_runtime.forgetting import plan_forget
 
-    plan = plan_forget(Bundle.open(bundle), classes or [], sources=sources or [])
+    plan = plan_forget(Bundle.open(bundle, read_bank=False), classes or [], sources=sources or [])
     named = [f"class {entry.id} ({entry.name})" for entry in plan.classes]
     what = ", ".join([*named, *(f"source {source}" for source in plan.sources)])
     if dry_run:
@@ -51,7 +55,7 @@ def forget(
                 message = "forgetting asks for confirmation on a terminal; elsewhere pass --yes"
                 raise UsageError(message)
             typer.confirm(f"Forget {what} in {bundle} for good?", abort=True, err=True)
-        outcome = forget_rows(bundle, classes or [], sources=sources or [])
+        outcome = forget_rows(bundle, classes or [], sources=sources or [], request=request)
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, **outcome.to_json()}))
         return
@@ -60,6 +64,7 @@ def forget(
         typer.echo(f"would forget {what}; {left} classes would be left; nothing was changed")
     else:
         typer.echo(f"forgot {what} in {outcome.milliseconds:.1f} ms; {left} classes are left")
+        typer.echo(f"receipt {outcome.receipt}")
     if outcome.guarantee == "shared":
         typer.echo("guarantee shared: the rows are gone; weights that all classes share (LoRA) stay as they are")
     elif outcome.guarantee == "exact":

@@ -8,25 +8,21 @@ smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
+from pfedge_runtime.tensors import METADATA, Fleeting, decode, empty_fleeting, flat_bytes, fleeting, read_fleeting
 
 FORMAT = "pfedge-bank/1"
 PARTS = ("head_bias", "head_weight", "prompts", "threshold")
-METADATA = '{"__metadata__":'
-DTYPES = {"F32": "<f4", "I64": "<i8"}
 
 Floats = NDArray[np.float32]
 
@@ -94,7 +90,7 @@ class PromptBank:
         smaller = object.__new__(PromptBank)  # rows of a bank that was checked need no checking
         object.__setattr__(smaller, "class_ids", tuple(self.class_ids[position] for position in index))
         for part in PARTS:
-            rows = getattr(self, part)[index]
+            rows = fleeting(getattr(self, part), index)
             rows.flags.writeable = False
             object.__setattr__(smaller, part, rows)
         if "_row_digests" in vars(self):
@@ -111,6 +107,27 @@ class PromptBank:
         unwanted = set(class_ids)
         require_known(unwanted, self.class_ids)
         return self.select(set(self.class_ids) - unwanted)
+
+    @classmethod
+    def joined(cls, banks: Sequence[PromptBank]) -> PromptBank:
+        """Return the bank that has the rows of all.
+
+        Raises:
+            BankError: a class has a row in two of them, or their rows differ in shape.
+        """
+        places = sorted(
+            ((c, number, at) for number, bank in enumerate(banks) for at, c in enumerate(bank.class_ids)),
+        )
+        parts = {}
+        for part in PARTS:
+            shapes = {getattr(bank, part).shape[1:] for bank in banks}
+            if len(shapes) != 1:
+                message = f"rows whose {part} differ in shape do not fit into one bank"
+                raise BankError(message)
+            parts[part] = empty_fleeting((len(places), *shapes.pop()), np.float32)
+            for position, (_, number, at) in enumerate(places):
+                parts[part][position] = getattr(banks[number], part)[at]
+        return cls(tuple(class_id for class_id, _, _ in places), **parts)
 
     def graph_inputs(self) -> dict[str, Floats]:
         """Return what the graph takes."""
@@ -142,13 +159,15 @@ class PromptBank:
     @cached_property
     def _row_digests(self) -> dict[int, str]:
         """The digest of each row by class id; banks made of this one take theirs from here."""
-        parts = [
-            (f"|{part}:{getattr(self, part).shape[1:]}|".encode(), _bytes_by_row(getattr(self, part))) for part in PARTS
-        ]
+        arrays = {part: getattr(self, part) for part in PARTS}
+        parts = [(f"|{part}:{array.shape[1:]}|".encode(), *_by_row(array)) for part, array in arrays.items()]
         digests = {}
         for position, class_id in enumerate(self.class_ids):
-            content = b"".join(label + rows[position] for label, rows in parts)
-            digests[class_id] = hashlib.sha256(b"pfedge-row/1" + content).hexdigest()
+            digest = hashlib.sha256(b"pfedge-row/1")
+            for label, content, size in parts:
+                digest.update(label)
+                digest.update(content[position * size : (position + 1) * size])
+            digests[class_id] = digest.hexdigest()
         return digests
 
     def row_digests(self) -> dict[tuple[int, str], str]:
@@ -160,38 +179,44 @@ class PromptBank:
         rows = "".join(f"|{class_id}:{self.row_digest(class_id)}" for class_id in self.class_ids)
         return hashlib.sha256(f"pfedge-bank/1{rows}".encode()).hexdigest()
 
-    def to_bytes(self) -> bytes:
-        """Return the safetensors encoding, with tensors `rows.<class id>.<part>`.
+    def to_bytes(self) -> Fleeting:
+        """Return the safetensors encoding, with tensors `rows.<class id>.<part>`, as `tensors.encode` would give it.
 
-        Byte for byte what the library writes, which takes several times as long over a thousand rows.
+        A thousand rows have their header written in one go: the general encoder takes several times as long.
         """
         parts = {
-            part: (str(list(getattr(self, part).shape[1:])).replace(" ", ""), _bytes_by_row(getattr(self, part)))
+            part: (str(list(getattr(self, part).shape[1:])).replace(" ", ""), *_by_row(getattr(self, part)))
             for part in PARTS
         }
         places = sorted((f"rows.{c}.{part}", part, at) for at, c in enumerate(self.class_ids) for part in PARTS)
-        entries, chunks, end = [f'{METADATA}{{"format":"{FORMAT}"}}'], [], 0
-        for name, part, position in places:
-            shape, rows = parts[part]
-            chunks.append(rows[position])
-            start, end = end, end + len(rows[position])
+        entries, end = [f'{METADATA}{{"format":"{FORMAT}"}}'], 0
+        for name, part, _ in places:
+            shape, _, size = parts[part]
+            start, end = end, end + size
             entries.append(f'"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}')
-        encoded = (",".join(entries) + "}").encode()
-        encoded += b" " * (-len(encoded) % 8)
-        return struct.pack("<Q", len(encoded)) + encoded + b"".join(chunks)
+        header = (",".join(entries) + "}").encode()
+        header += b" " * (-len(header) % 8)
+        data = Fleeting(8 + len(header) + end)
+        data[: 8 + len(header)] = struct.pack("<Q", len(header)) + header
+        target, at = memoryview(data), 8 + len(header)
+        for _, part, position in places:
+            _, content, size = parts[part]
+            target[at : at + size] = content[position * size : (position + 1) * size]
+            at += size
+        return data
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, source: str = "bank") -> PromptBank:
+    def from_bytes(cls, data: bytes | bytearray, *, source: str = "bank") -> PromptBank:
         """Read a bank back; `source` names it in errors.
 
         Raises:
             BankError: the bytes are not a whole bank of this format.
         """
-        tensors, form = read_encoded(data, source)
+        arrays, form = decode(data, source)
         if form != FORMAT:
             message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
             raise BankError(message)
-        return _assemble(tensors, source)
+        return _assemble(arrays, source)
 
     @classmethod
     def load(cls, path: Path) -> PromptBank:
@@ -200,60 +225,7 @@ class PromptBank:
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        return cls.from_bytes(read_bank_file(path), source=str(path))
-
-
-def read_bank_file(path: Path) -> bytes:
-    """Return the bytes of a bank file.
-
-    Raises:
-        BankError: it is missing or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        message = f"cannot read the bank {path}: {error.strerror}"
-        raise BankError(message) from error
-
-
-def read_tensors(data: bytes, source: str) -> tuple[dict[str, NDArray[np.generic]], str]:
-    """Return the tensors of a bank's bytes, and its metadata entry `format`; `source` names it in errors.
-
-    Raises:
-        BankError: the bytes are not a whole safetensors file with that entry and no other.
-    """
-    encoded, form = read_encoded(data, source)
-    try:
-        tensors = {
-            name: np.frombuffer(one["data"], dtype=DTYPES[one["dtype"]]).reshape(one["shape"])
-            for name, one in encoded.items()
-        }
-    except (KeyError, ValueError) as error:
-        message = f"{source} is damaged or not a bank: {error}"
-        raise BankError(message) from error
-    return tensors, form
-
-
-def read_encoded(data: bytes, source: str) -> tuple[dict[str, dict[str, Any]], str]:
-    """Return the same with tensors as safetensors gives them: `dtype`, `shape` and `data`.
-
-    Raises:
-        BankError: as `read_tensors`.
-    """
-    try:
-        tensors = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]  # the library's own lack
-        header = data[8 : 8 + struct.unpack("<Q", data[:8])[0]].decode()
-        if not header.startswith(METADATA):  # where the library puts it; the rest it has read already
-            message = f"{source} is not a bank: it has no metadata"
-            raise BankError(message)
-        about, _ = json.JSONDecoder().raw_decode(header, len(METADATA))
-    except (SafetensorError, KeyError, ValueError, struct.error) as error:
-        message = f"{source} is damaged or not a bank: {error}"
-        raise BankError(message) from error
-    if not isinstance(about, dict) or set(about) != {"format"}:
-        message = f"{source} is not a bank: its metadata is {about}"
-        raise BankError(message)
-    return tensors, about["format"]
+        return cls.from_bytes(read_fleeting(path), source=str(path))
 
 
 def require_known(class_ids: set[int], known: Iterable[int]) -> None:
@@ -268,24 +240,20 @@ def require_known(class_ids: set[int], known: Iterable[int]) -> None:
         raise AlreadyForgottenError(message)
 
 
-def _bytes_by_row(array: Floats) -> list[bytes]:
-    """Return the little-endian bytes of each row of `[R, ...]`."""
-    data = np.ascontiguousarray(array, dtype="<f4").tobytes()
-    size = len(data) // len(array)
-    if not size:
-        return [b""] * len(array)
-    return [data[start : start + size] for start in range(0, len(data), size)]
+def _by_row(array: Floats) -> tuple[memoryview, int]:
+    """Return the little-endian bytes of `[R, ...]`, and how many each row has."""
+    return flat_bytes(array), array.nbytes // len(array)
 
 
-def _assemble(tensors: dict[str, dict[str, Any]], source: str) -> PromptBank:
-    rows: dict[int, dict[str, dict[str, Any]]] = {}
-    for name, tensor in tensors.items():
+def _assemble(arrays: dict[str, NDArray[Any]], source: str) -> PromptBank:
+    rows: dict[int, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
         prefix, _, rest = name.partition(".")
         class_id, _, part = rest.partition(".")
         if prefix != "rows" or not class_id.isdecimal() or str(int(class_id)) != class_id or part not in PARTS:
             message = f"{source} holds a tensor {name!r} that is no part of a row"
             raise BankError(message)
-        rows.setdefault(int(class_id), {})[part] = tensor
+        rows.setdefault(int(class_id), {})[part] = array
     class_ids = tuple(sorted(rows))
     incomplete = [class_id for class_id in class_ids if len(rows[class_id]) != len(PARTS)]
     if incomplete or not rows:
@@ -294,12 +262,11 @@ def _assemble(tensors: dict[str, dict[str, Any]], source: str) -> PromptBank:
     stacked = {}
     for part in PARTS:
         parts = [rows[class_id][part] for class_id in class_ids]
-        kinds = {(one["dtype"], *one["shape"]) for one in parts}
-        if len(kinds) != 1 or parts[0]["dtype"] != "F32":
+        kinds = {(array.dtype.str, *array.shape) for array in parts}
+        if len(kinds) != 1 or parts[0].dtype != np.float32:
             message = f"{source} has rows whose {part} differ in shape or dtype: {sorted(map(str, kinds))}"
             raise BankError(message)
-        data = np.frombuffer(b"".join(one["data"] for one in parts), dtype="<f4")
-        stacked[part] = data.reshape(len(parts), *parts[0]["shape"]).astype(np.float32, copy=False)
+        stacked[part] = np.stack(parts, out=empty_fleeting((len(parts), *parts[0].shape), np.float32))
     try:
         return PromptBank(class_ids=class_ids, **stacked)
     except BankError as error:

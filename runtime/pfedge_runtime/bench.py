@@ -26,13 +26,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedge_runtime.adoption import adopt
 from pfedge_runtime.bundle import SELFTEST, Bundle
 from pfedge_runtime.classifier import Classifier
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.devices import open_engine
 from pfedge_runtime.engine import Engine
 from pfedge_runtime.errors import PfedgeError, UsageError
+from pfedge_runtime.floor import FileFloor
 from pfedge_runtime.forgetting import forget
+from pfedge_runtime.state import DeviceState
 
 WARM_UP = 3
 FEWEST_ROUNDS = 5
@@ -216,15 +219,21 @@ def time_forgets(bundle: Bundle, engine: Engine) -> ForgetTimes:
     one = real_inputs(bundle, 1)
     in_memory, durable, first, usual = [], [], [], []
     with tempfile.TemporaryDirectory(prefix=".pfedge-bench-", dir=bundle.path.parent) as folder:
-        copied = copy_of(bundle, Path(folder) / "bundle")
+        device = Path(folder) / "device"
+        state = DeviceState(device / "state", FileFloor(device / "floor"))
+        copied = copy_of(bundle, Path(folder) / "bundle", state)
+        adopt(copied)
+        before = shutil.copytree(device, Path(folder) / "before")
         kept, class_id = copied.bank_path.read_bytes(), str(copied.bank().class_ids[0])
         classifier = Classifier(copied, engine)
         sessions = getattr(engine, "sessions", 1)
         for _ in range(FORGETS):
             usual.append(_milliseconds(lambda: classifier.predict(one)))
             in_memory.append(_milliseconds(lambda: classifier.bank.drop({int(class_id)}).graph_inputs()))
-            durable.append(forget(copied.path, [class_id]).milliseconds)
+            durable.append(forget(copied.path, [class_id], state=state).milliseconds)
             first.append(_milliseconds(lambda: classifier.predict(one)))
+            shutil.rmtree(device)  # a device that has not forgotten it yet
+            shutil.copytree(before, device)
             copied.bank_path.unlink()
             copied.bank_path.write_bytes(kept)
         after = getattr(engine, "sessions", 1)
@@ -237,8 +246,8 @@ def time_forgets(bundle: Bundle, engine: Engine) -> ForgetTimes:
     )
 
 
-def copy_of(bundle: Bundle, destination: Path) -> Bundle:
-    """Return a copy of a bundle on the same disk; its immutable files are links, where the disk allows."""
+def copy_of(bundle: Bundle, destination: Path, state: DeviceState) -> Bundle:
+    """Return a copy of a bundle on the same disk, for another device; its immutable files are links, where possible."""
     destination.mkdir(parents=True)
     for file in bundle.path.iterdir():
         if file.name in bundle.manifest.files:
@@ -248,7 +257,7 @@ def copy_of(bundle: Bundle, destination: Path) -> Bundle:
                 shutil.copy(file, destination)
         elif file.is_file() and not file.name.startswith("."):
             shutil.copy(file, destination)
-    return Bundle.open(destination)
+    return Bundle.open(destination, state=state)
 
 
 def real_inputs(bundle: Bundle, count: int) -> NDArray[Any]:

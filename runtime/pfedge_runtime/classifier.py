@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,8 +26,10 @@ from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.decision import Bank, decide
 from pfedge_runtime.devices import open_engine
 from pfedge_runtime.engine import Engine, Outputs
-from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
+from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, StorageError, UsageError
+from pfedge_runtime.forgetting import recover
 from pfedge_runtime.preprocess import find_files
+from pfedge_runtime.state import DeviceState
 
 T = TypeVar("T")
 BATCH_SIZE = 32
@@ -46,6 +49,7 @@ class Prediction:
         coverage: the class ids that were in the bank, in bank order.
         scores: one logit per class in the coverage.
         probabilities: one softmax probability per class in the coverage.
+        epoch: how many of the exported rows were gone from the bank that was used: it only grows.
     """
 
     source: str | None
@@ -57,6 +61,7 @@ class Prediction:
     coverage: tuple[int, ...]
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
+    epoch: int
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; `class` and `name` are null where the input was abstained on."""
@@ -66,6 +71,7 @@ class Prediction:
             "name": None if self.abstained else self.name,
             "abstained": self.abstained,
             "reason": self.reason,
+            "epoch": self.epoch,
             "best": {"class": self.class_id, "name": self.name, "probability": self.probability},
             "rows": [
                 {"class": class_id, "score": score, "probability": probability}
@@ -107,17 +113,31 @@ class Classifier:
         self._batch_size = batch_size
         self._min_probability = min_probability
         self._use_thresholds = use_thresholds
+        self._exported = sum(len(entry.rows) for entry in bundle.manifest.classes)
         self._stamp = bundle.bank_stamp()
         self._bank = bundle.bank()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu", threads: int = 0, **options: Any) -> Classifier:  # noqa: ANN401 -- passed on
-        """Open a bundle on a device; `options` are those of the constructor.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int = 0,
+        state: DeviceState | None = None,
+        **options: Any,  # noqa: ANN401 -- passed on
+    ) -> Classifier:
+        """Open a bundle on a device; `options` are those of the constructor, `state` is what the device remembers.
+
+        A forget that was killed on this device is finished first, where that can be done.
 
         Raises:
             PfedgeError: the bundle or the device cannot be used; see `Bundle.open`, `open_engine`.
         """
-        bundle = Bundle.open(path)
+        state = state or DeviceState.at()
+        with suppress(StorageError):  # a device that cannot write refuses the rows all the same
+            recover(state)
+        bundle = Bundle.open(path, state=state)
         max_batch = options.get("batch_size", BATCH_SIZE)
         return cls(bundle, open_engine(bundle, device, threads=threads, max_batch=max_batch), **options)
 
@@ -222,6 +242,7 @@ class Classifier:
             min_probability=self._min_probability,
             use_thresholds=self._use_thresholds,
         )
+        epoch = self._exported - len(bank.row_digests())
         predictions = []
         for position, source in enumerate(sources):
             winner = int(decisions.winner[position])
@@ -245,6 +266,7 @@ class Classifier:
                     coverage=bank.class_ids,
                     scores=tuple(logits[position].tolist()),
                     probabilities=tuple(decisions.probability[position].tolist()),
+                    epoch=epoch,
                 )
             )
         return predictions

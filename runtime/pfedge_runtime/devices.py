@@ -9,12 +9,12 @@ import hashlib
 from pathlib import Path
 
 from pfedge_runtime.bundle import GRAPH, Bundle
+from pfedge_runtime.encoding import canonical_json
 from pfedge_runtime.engine import Engine
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.openvino_engine import OpenVinoEngine
 from pfedge_runtime.profile import Profile
 from pfedge_runtime.providers import PROVIDERS, Device
-from pfedge_runtime.storage import canonical_json
 
 
 def open_engine(bundle: Bundle, device: str = "cpu", *, threads: int = 0, max_batch: int = 32) -> Engine:

@@ -55,7 +55,7 @@ class Moments:
         total = self.rows[0].outer.copy()
         for row in self.rows[1:]:
             total += row.outer
-        return total * self.scale**2
+        return total.astype(np.float64) * self.scale**2
 
     def weighted(self) -> Doubles:
         """Return `[K, E]`: the means, by the root of how many inputs they stand for."""
@@ -135,8 +135,8 @@ def solve_packed(packed: Doubles, less: Doubles, right: Doubles) -> Doubles:
         done[offset + start : offset + stop, start:] = inverses[-1] @ panel
     factor, solved = done[offset:, :width], done[offset:, width:].copy()
     for start, inverse_of in zip(reversed(starts), reversed(inverses), strict=True):
-        own, rest = slice(start, start + BLOCK), slice(start + BLOCK, None)
-        solved[own] = inverse_of.T @ (solved[own] - factor[own, rest] @ solved[rest])
+        block, rest = slice(start, start + BLOCK), slice(start + BLOCK, None)
+        solved[block] = inverse_of.T @ (solved[block] - factor[block, rest] @ solved[rest])
     return solved
 
 

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pfedge_runtime.encoding import canonical_json, sha256_file
 from pfedge_runtime.errors import BundleError
-from pfedge_runtime.storage import canonical_json, sha256_file, staged_folder
+from pfedge_runtime.storage import staged_folder
 
 ENGINES = "engines"
 PLAN = "engine.plan"

@@ -53,3 +53,27 @@ class InputError(PfedgeError):
 
 class StorageError(PfedgeError):
     """A durable write that failed; what was there before is still there."""
+
+
+class KeyFileError(PfedgeError):
+    """A key file that is missing, or is not what it should be."""
+
+
+class SignatureError(PfedgeError):
+    """A signed statement that does not verify, or is not there where one is demanded."""
+
+
+class LedgerError(PfedgeError):
+    """A ledger that was changed, or cannot be read."""
+
+
+class StateError(PfedgeError):
+    """A device state that is not the latest: an old copy put back, or taken away."""
+
+
+class TombstoneError(PfedgeError):
+    """A row that was forgotten on this device, and is back."""
+
+
+class SealError(PfedgeError):
+    """A sealed row whose key is missing or another's."""

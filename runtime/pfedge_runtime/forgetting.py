@@ -1,26 +1,52 @@
-"""Forgetting: drop rows from a bundle's bank, durably.
+"""Forgetting: drop rows from a bundle's bank, for good.
 
     plan = plan_forget(Bundle.open("bundle"), ["3"])
-    forget("bundle", ["3"]).milliseconds
+    outcome = forget("bundle", ["3"])                # outcome.receipt is the file that proves it
 
-The bank file is replaced atomically, under a lock between processes. Graph, engines and manifest stay as
-they are: what the bundle can still recognise follows from its bank.
+One recoverable transaction, under the locks of the device's state and of the bundle:
+
+1. the smaller bank is written beside the old one (a full disk is noticed here, and nothing was done);
+2. the decision enters the ledger: from here on the rows are refused, whatever happens;
+3. keys of sealed rows are destroyed; the smaller bank takes the old one's name, the old one's bytes are overwritten;
+4. the end enters the ledger, the floor rises, the receipt is written.
+
+Killed in between, `recover` finishes what was decided. Graph, engines and manifest stay as they are: what the bundle
+can still recognise follows from its bank.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.decision import Bank
-from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, UnknownClassError, UsageError
+from pfedge_runtime.encoding import sha256_file
+from pfedge_runtime.engine_file import list_engines
+from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, PfedgeError, UnknownClassError, UsageError
+from pfedge_runtime.ledger import Entry
 from pfedge_runtime.manifest import ClassEntry
-from pfedge_runtime.statistics_bank import StatisticsBank
-from pfedge_runtime.storage import exclusive, remove_leftovers, require_sole_copy, write_atomic
+from pfedge_runtime.receipt import Receipt
+from pfedge_runtime.sealed import Place, SealedBank, places_of, without
+from pfedge_runtime.state import DeviceState, Writer, now, require_allowed
+from pfedge_runtime.storage import (
+    erase,
+    exclusive,
+    finish_erasing,
+    replace_erasing,
+    require_sole_copy,
+    staged_file,
+    write_atomic,
+)
+
+REQUEST = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -35,7 +61,9 @@ class Forgetting:
         coverage: the class ids that stay.
         bank_before: digest of the bank before.
         bank_after: digest of the bank after.
-        milliseconds: what replacing the bank took, from taking the lock to the last fsync; 0 for a plan.
+        milliseconds: what the transaction took, from taking the locks to the receipt; 0 for a plan.
+        request: names the forget in the ledger and its receipt; empty for a plan.
+        receipt: where the receipt lies; empty for a plan.
     """
 
     model_id: str
@@ -46,6 +74,8 @@ class Forgetting:
     bank_before: str
     bank_after: str
     milliseconds: float = 0.0
+    request: str = ""
+    receipt: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -58,6 +88,8 @@ class Forgetting:
             "bank_before": self.bank_before,
             "bank_after": self.bank_after,
             "milliseconds": round(self.milliseconds, 3),
+            "request": self.request,
+            "receipt": self.receipt,
         }
 
 
@@ -69,63 +101,192 @@ def plan_forget(bundle: Bundle, classes: Sequence[str], *, sources: Sequence[str
         UnknownClassError: the model never had one of them.
         AlreadyForgottenError: one of them has no row any more, or never had one.
         LastRowError: no row would be left.
+        TombstoneError: a row that would stay was forgotten on this device.
     """
     return _plan(bundle, classes, sources)[0]
 
 
-def forget(path: str | os.PathLike[str], classes: Sequence[str], *, sources: Sequence[str] = ()) -> Forgetting:
+def forget(
+    path: str | os.PathLike[str],
+    classes: Sequence[str],
+    *,
+    sources: Sequence[str] = (),
+    request: str = "",
+    state: DeviceState | None = None,
+) -> Forgetting:
     """Drop the rows of these classes (ids or names) and sources from the bundle at `path`.
 
-    When it returns, the bank on disk no longer has them. If it raises, the bank is as it was, unless the
-    message says that it was replaced.
+    When it returns, the bank on disk no longer has them, the device refuses them, and the receipt lies in its state.
+    If it raises before the decision is in the ledger, nothing was done; after it, the rows are refused, and the next
+    start of any verb finishes.
+
+    Args:
+        path: the bundle.
+        classes: ids or names.
+        sources: of rows kept apart by source.
+        request: what names the forget in ledger and receipt: letters, digits, `.`, `_`, `-`; nothing about a patient.
+            Empty makes one up.
+        state: what the device remembers; by default what `DeviceState.at` finds.
 
     Raises:
-        PfedgeError: as `Bundle.open` and `plan_forget`; StorageError when the bank cannot be written.
+        PfedgeError: as `Bundle.open` and `plan_forget`; StorageError where something cannot be written.
     """
-    bundle = Bundle.open(path, read_bank=False)  # it is read once nobody else can change it
+    if request and not REQUEST.fullmatch(request):
+        message = f"a request id has 1 to 64 letters, digits, dots, dashes and underscores, got {request!r}"
+        raise UsageError(message)
+    bundle = Bundle.open(path, read_bank=False, state=state)  # it is read once nobody else can change it
     started = time.perf_counter()
-    with exclusive(bundle.path):
-        plan, smaller = _plan(bundle, classes, sources)
-        require_sole_copy(bundle.bank_path)
-        remove_leftovers(bundle.bank_path)
-        write_atomic(bundle.bank_path, smaller.to_bytes())
+    with bundle.state.writing() as writer:
+        _finish_all(writer)
+        if request and writer.ledger().find(request, "forget"):
+            message = f"request {request!r} stands in this device's ledger already: each forget has its own"
+            raise UsageError(message)
+        with exclusive(bundle.path):
+            require_sole_copy(bundle.bank_path)
+            finish_erasing(bundle.bank_path)
+            plan, stored, smaller, gone = _plan(bundle, classes, sources)
+            with staged_file(bundle.bank_path, smaller.to_bytes()) as new:
+                decision = Entry(
+                    0,
+                    now(),
+                    "forget",
+                    request or uuid.uuid4().hex,
+                    plan.model_id,
+                    plan.guarantee,
+                    bundle.row_ids(gone),
+                    stored.digest(),
+                    smaller.digest(),
+                    {"bundle": str(bundle.path.absolute())},
+                )
+                decision = writer.append(decision)
+                _destroy_keys(bundle, gone)
+                replace_erasing(new, bundle.bank_path)
+            receipt = _complete(writer, decision, bundle, smaller.digest())
     elapsed = (time.perf_counter() - started) * 1000
-    return Forgetting(**{**vars(plan), "milliseconds": elapsed})
+    return replace(plan, milliseconds=elapsed, request=decision.request, receipt=str(receipt))
 
 
-def _plan(bundle: Bundle, classes: Sequence[str], sources: Sequence[str]) -> tuple[Forgetting, Bank]:
+def recover(state: DeviceState | None = None) -> list[str]:
+    """Finish what a killed forget decided; return what could not be finished, in words.
+
+    Raises:
+        LedgerError, StateError: what the device remembers cannot be trusted.
+        StorageError: the state is there and cannot be written.
+    """
+    state = state or DeviceState.at()
+    ledger = state.ledger()
+    done = [entry for entry in ledger.entries if entry.act == "forgotten"]
+    receipts_missing = any(not _receipt_path(state, entry.request).exists() for entry in done)
+    if not ledger.pending() and not receipts_missing and not ledger.torn:
+        return []
+    with state.writing() as writer:
+        return _finish_all(writer)
+
+
+def _finish_all(writer: Writer) -> list[str]:
+    """Finish every forget that was decided and not finished, and write the receipts that are missing."""
+    problems = []
+    for decision in writer.ledger().pending():
+        try:
+            _finish(writer, decision)
+        except (PfedgeError, OSError) as error:
+            rows = ", ".join(row.describe() for row in decision.rows)
+            problems.append(f"forgetting {rows} is decided (request {decision.request}) and not finished: {error}")
+    for entry in writer.ledger().entries:
+        if entry.act == "forgotten":
+            _write_receipt(writer, entry)
+    writer.raise_floor()
+    return problems
+
+
+def _finish(writer: Writer, decision: Entry) -> None:
+    """Take up a forget after its decision, whatever of it was done."""
+    bundle = Bundle.open(decision.about["bundle"], read_bank=False, state=writer.state)
+    if bundle.manifest.model_id != decision.model_id:
+        message = f"{bundle.path} is another model by now"
+        raise AlreadyForgottenError(message)
+    with exclusive(bundle.path):
+        finish_erasing(bundle.bank_path)
+        require_sole_copy(bundle.bank_path)
+        stored = bundle.stored_bank()
+        gone = {(row.class_id, row.source) for row in decision.rows}
+        _destroy_keys(bundle, gone)
+        if gone & set(places_of(stored)):
+            stored = without(stored, gone)
+            with staged_file(bundle.bank_path, stored.to_bytes()) as new:
+                replace_erasing(new, bundle.bank_path)
+        _complete(writer, decision, bundle, stored.digest())
+
+
+def _complete(writer: Writer, decision: Entry, bundle: Bundle, bank_after: str) -> Path:
+    """Enter the end into the ledger, raise the floor and write the receipt; return where it lies."""
+    files = bundle.manifest.files
+    about = {"bank_file": sha256_file(bundle.bank_path), "graph": files["graph.onnx"]["sha256"]}
+    with suppress(PfedgeError):  # a damaged engine is refused when it is loaded; it holds no row
+        about |= {f"engine:{one['target']}-{one['sha256'][:8]}": one["sha256"] for one in list_engines(bundle.path)}
+    end = replace(decision, act="forgotten", time=now(), bank_after=bank_after, about=about)
+    entry = writer.append(end)
+    writer.raise_floor()
+    return _write_receipt(writer, entry)
+
+
+def _write_receipt(writer: Writer, entry: Entry) -> Path:
+    path = _receipt_path(writer.state, entry.request)
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(path, Receipt.of(entry).sign(writer.key))
+    return path
+
+
+def _receipt_path(state: DeviceState, request: str) -> Path:
+    return state.receipts / f"{request}.json"
+
+
+def _destroy_keys(bundle: Bundle, places: set[Place]) -> None:
+    for class_id, source in sorted(places):
+        path = bundle.state.row_key_path(bundle.manifest.model_id, class_id, source)
+        if path.exists():
+            erase(path)
+
+
+def _plan(
+    bundle: Bundle, classes: Sequence[str], sources: Sequence[str]
+) -> tuple[Forgetting, Bank | SealedBank, Bank | SealedBank, set[Place]]:
+    """Return the plan, the bank as it is, the bank as it will be, and the rows that go."""
     if not classes and not sources:
         message = "name at least one class to forget: --class ID or --class NAME"
         raise UsageError(message)
     entries = tuple(sorted({bundle.manifest.find_class(text) for text in classes}, key=lambda entry: entry.id))
-    bank = bundle.bank()
+    stored = bundle.stored_bank()
     for entry in entries:
         if not entry.rows:
             message = f"class {entry.id} ({entry.name}) never had a row in this model: there is nothing to forget"
             raise AlreadyForgottenError(message)
-        if entry.id not in bank.class_ids:
+        if entry.id not in stored.class_ids:
             message = f"class {entry.id} ({entry.name}) is already forgotten; nothing was done"
             raise AlreadyForgottenError(message)
-    _require_sources(bundle, bank, sources)
-    if len(entries) == len(bank):
+    _require_sources(bundle, stored, sources)
+    if len(entries) == len(stored):
         message = "a bank must keep at least one row; to forget everything, remove the bundle"
         raise LastRowError(message)
-    smaller = bank.drop(entry.id for entry in entries) if entries else bank
-    if isinstance(smaller, StatisticsBank) and sources:
-        smaller = smaller.keep(key for key in smaller.rows if key.source not in sources)
+    named = {entry.id for entry in entries}
+    gone = {place for place in places_of(stored) if place[0] in named or (place[1] and place[1] in sources)}
+    smaller = without(stored, gone)
+    left = bundle.row_ids(places_of(smaller))
+    require_allowed(bundle.state, bundle.manifest.model_id, left, where=bundle.path)
     plan = Forgetting(
         model_id=bundle.manifest.model_id,
         guarantee=bundle.manifest.guarantee,
         classes=entries,
         sources=tuple(sorted(set(sources))),
         coverage=smaller.class_ids,
-        bank_before=bank.digest(),
+        bank_before=stored.digest(),
         bank_after=smaller.digest(),
     )
-    return plan, smaller
+    return plan, stored, smaller, gone
 
 
-def _require_sources(bundle: Bundle, bank: Bank, sources: Sequence[str]) -> None:
+def _require_sources(bundle: Bundle, stored: Bank | SealedBank, sources: Sequence[str]) -> None:
     """Check that there are rows of each source."""
     exported = {source for entry in bundle.manifest.classes for source in entry.rows if source}
     for source in sources:
@@ -135,6 +296,6 @@ def _require_sources(bundle: Bundle, bank: Bank, sources: Sequence[str]) -> None
         if source not in exported:
             message = f"unknown source {source!r}; known are: {', '.join(sorted(exported))}"
             raise UnknownClassError(message)
-        if not isinstance(bank, StatisticsBank) or source not in bank.sources:
+        if source not in {place[1] for place in places_of(stored)}:
             message = f"source {source!r} is already forgotten; nothing was done"
             raise AlreadyForgottenError(message)

@@ -8,15 +8,14 @@ recognise follows from the bank, which holds the rows that are left.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pfedge_runtime.encoding import canonical_json, parse_json, read_file
 from pfedge_runtime.errors import BundleError, UnknownClassError
 from pfedge_runtime.preprocess import Preprocess, preprocess_from_json, preprocess_to_json
-from pfedge_runtime.storage import canonical_json
 
 SCHEMA = "pfedge-bundle/1"
 GUARANTEES = ("shared", "isolated", "exact")
@@ -67,6 +66,7 @@ class Manifest:
         made_by: versions of what made the bundle.
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
         gate: the report of the comparison of that precision with float32; empty for `fp32`.
+        sealed: whether the bank's rows are encrypted.
     """
 
     model_id: str
@@ -83,6 +83,7 @@ class Manifest:
     made_by: dict[str, str]
     precision: str = "fp32"
     gate: dict[str, Any] = field(default_factory=dict, hash=False)
+    sealed: bool = False
 
     def find_class(self, text: str) -> ClassEntry:
         """Return the class with this id or name.
@@ -116,7 +117,9 @@ class Manifest:
             "reach": self.reach,
             "parity": self.parity,
             "made_by": self.made_by,
-        } | ({"precision": self.precision, "gate": self.gate} if self.precision != "fp32" else {})
+            **({"precision": self.precision, "gate": self.gate} if self.precision != "fp32" else {}),
+            **({"sealed": True} if self.sealed else {}),
+        }
 
     def to_bytes(self) -> bytes:
         """Return the canonical encoding, digest included."""
@@ -130,18 +133,14 @@ class Manifest:
         Raises:
             BundleError: it is missing, damaged, or of a schema version that this package does not read.
         """
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
+        if not path.is_file() and not path.is_symlink():
             message = f"{path.parent} is not a bundle: it has no {path.name}"
-            raise BundleError(message) from error
-        except OSError as error:
-            message = f"cannot read {path}: {error.strerror}"
-            raise BundleError(message) from error
+            raise BundleError(message)
+        data = read_file(path, BundleError)
+        value = parse_json(data, str(path), BundleError)
         try:
-            value = json.loads(data)
             schema = value["schema"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (TypeError, KeyError) as error:
             message = f"{path} is damaged: it is not the JSON of a manifest ({error})"
             raise BundleError(message) from error
         if schema != SCHEMA:
@@ -151,14 +150,14 @@ class Manifest:
             digest = value.pop("digest", None)
             genuine = digest == hashlib.sha256(canonical_json(value)).hexdigest()
             genuine = genuine and canonical_json({**value, "digest": digest}) == data
-        except ValueError:  # what canonical JSON cannot hold was not written by pfedge
+        except (ValueError, RecursionError):  # what canonical JSON cannot hold was not written by pfedge
             genuine = False
         if not genuine:
             message = f"{path} is damaged or was edited: it does not match its own digest"
             raise BundleError(message)
         try:
             return _from_json(value)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             message = f"{path} lacks or misstates a field: {error!r}"
             raise BundleError(message) from error
 
@@ -208,4 +207,5 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         made_by=dict(value["made_by"]),
         precision=value.get("precision", "fp32"),
         gate=dict(value.get("gate", {})),
+        sealed=value.get("sealed", False) is True,
     )

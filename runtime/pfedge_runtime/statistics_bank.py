@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import read_bank_file, read_tensors, require_known
+from pfedge_runtime.bank import require_known
 from pfedge_runtime.discriminant import Moments, Typicality, solve_head
+from pfedge_runtime.encoding import canonical_json
 from pfedge_runtime.errors import BankError, LastRowError
 from pfedge_runtime.statistics import Doubles, RowStatistics
-from pfedge_runtime.storage import canonical_json
+from pfedge_runtime.tensors import Fleeting, decode, empty_fleeting, encode, read_fleeting
 
 FORMAT = "pfedge-statistics/1"
 PARTS = ("count", "outer", "sum", "threshold")
@@ -232,9 +232,9 @@ class StatisticsBank:
             digest.update(f"|{key}:{self.row_digest(key)}".encode())
         return digest.hexdigest()
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self) -> Fleeting:
         """Return the safetensors encoding, `rows.<class id>[@<source>].<part>`: equal banks give equal bytes."""
-        return safetensors.numpy.save(self.tensors(), metadata={"format": canonical_json(self.about()).decode()})
+        return encode(self.tensors(), canonical_json(self.about()).decode())
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """Return the rows as named arrays."""
@@ -251,13 +251,13 @@ class StatisticsBank:
         return {"format": FORMAT, "scale_bits": self.scale_bits, "shrinkage": self.shrinkage}
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, source: str = "bank") -> StatisticsBank:
+    def from_bytes(cls, data: bytes | bytearray, *, source: str = "bank") -> StatisticsBank:
         """Read a bank back; `source` names it in errors.
 
         Raises:
             BankError: the bytes are not a whole bank of this format.
         """
-        tensors, form = read_tensors(data, source)
+        tensors, form = decode(data, source)
         try:
             about = json.loads(form)
         except ValueError as error:
@@ -297,7 +297,7 @@ class StatisticsBank:
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        return cls.from_bytes(read_bank_file(path), source=str(path))
+        return cls.from_bytes(read_fleeting(path), source=str(path))
 
 
 def _row(key: RowKey, parts: dict[str, NDArray[np.generic]], source: str) -> RowStatistics:
@@ -307,7 +307,14 @@ def _row(key: RowKey, parts: dict[str, NDArray[np.generic]], source: str) -> Row
         raise BankError(message)
     return RowStatistics(
         count=int(parts["count"]),
-        sum=parts["sum"].astype(np.int64, copy=False),
-        outer=parts["outer"].astype(np.int64, copy=False),
+        sum=_own(parts["sum"]),
+        outer=_own(parts["outer"]),
         threshold=float(parts["threshold"]),
     )
+
+
+def _own(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a copy in fleeting memory of its own, so that the row can vanish while others of its file stay."""
+    copy: NDArray[np.int64] = empty_fleeting(array.shape, np.int64)
+    copy[...] = array
+    return copy

@@ -10,29 +10,43 @@ either the old file or the new one, whole. A folder is built beside its destinat
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import rfc8785
 from filelock import FileLock, Timeout
 
 from pfedge_runtime.errors import StorageError
 
 LOCK_SECONDS = 10.0
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP}  # what a file system without links answers
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | bytearray) -> None:
     """Replace `path` by `data`, durably and all or nothing.
 
     Raises:
         StorageError: the write failed (disk full, no permission) and `path` is as it was; or it was replaced and
             only the last flush of its folder failed. The message says which.
+    """
+    with staged_file(path, data) as temporary:
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        _confirm(path)
+
+
+@contextmanager
+def staged_file(path: Path, data: bytes | bytearray) -> Iterator[Path]:
+    """Yield a durable file with `data` beside `path`, of `path`'s mode; it is removed unless it was renamed.
+
+    Raises:
+        StorageError: it cannot be written; nothing is left behind.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -40,34 +54,150 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise _storage_error(path, error) from error
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+        try:
             temporary.chmod(path.stat().st_mode if path.exists() else _default_mode())
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _storage_error(path, error) from error
+            _write(descriptor, data)
+            os.fsync(descriptor)
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        finally:
+            os.close(descriptor)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_erasing(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path`, and overwrite the old file's bytes before its last link goes.
+
+    The old file keeps a second name until it is overwritten, so that what a crash interrupts `finish_erasing` can end.
+    Where the file system has no links (FAT), the bytes are overwritten too, but a crash in between leaves them in
+    blocks that no file has.
+
+    Raises:
+        StorageError: a step failed. The message says whether `path` is replaced.
+    """
+    old = _old(path)
+    replaced = False
     try:
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            try:
+                os.link(path, old)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+            temporary.replace(path)
+            replaced = True
+            sync_folder(path.parent)
+            _overwrite(descriptor)
+        finally:
+            os.close(descriptor)
+        old.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
-        message = f"{path} was replaced, but the disk did not confirm it ({error.strerror}): check it after a restart"
+        if not replaced:
+            raise _storage_error(path, error) from error
+        message = f"{path} was replaced, but its old content is not yet overwritten ({error.strerror}): repeat it"
         raise StorageError(message) from error
 
 
+def finish_erasing(path: Path) -> None:
+    """End what a killed `replace_erasing` of `path` left undone. Call it only while holding the lock.
+
+    Raises:
+        StorageError: what was left cannot be overwritten or removed.
+    """
+    old = _old(path)
+    try:
+        if old.is_symlink() or (old.exists() and path.exists() and old.samefile(path)):
+            old.unlink()  # killed before the rename: it is another name of what still stands
+        elif old.exists():
+            erase(old)
+    except OSError as error:
+        raise _storage_error(old, error) from error
+    remove_leftovers(path)
+
+
+def erase(path: Path) -> None:
+    """Overwrite a file's bytes, then remove it, durably. A medium that moves its blocks (SSD) may keep copies.
+
+    Raises:
+        StorageError: it cannot be done.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            _overwrite(descriptor)
+        finally:
+            os.close(descriptor)
+        path.unlink()
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+
+
+def write_secret(path: Path, data: bytes | bytearray) -> None:
+    """Write a new file that only its owner may read, durably.
+
+    Raises:
+        StorageError: it is there already, or cannot be written; nothing is left behind.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    try:
+        try:
+            _write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        raise _storage_error(path, error) from error
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line and flush it; the file is made, for its owner only, if it is not there. Hold the lock.
+
+    A last line without its end is what a killed append left: it was never acknowledged, and is cut off first.
+
+    Raises:
+        StorageError: it cannot be written; the file is as it was.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    try:
+        size = _whole_lines(descriptor)
+        os.ftruncate(descriptor, size)
+        os.lseek(descriptor, size, os.SEEK_SET)
+        try:
+            _write(descriptor, line + b"\n")
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        if not size:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
 def remove_leftovers(path: Path) -> None:
-    """Remove what a killed `write_atomic` of `path` left beside it. Call it only while holding the lock.
+    """Overwrite and remove what a killed write of `path` left beside it. Call it only while holding the lock.
 
     Raises:
         StorageError: a leftover cannot be removed.
     """
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        try:
-            leftover.unlink()
-        except OSError as error:
-            raise _storage_error(leftover, error) from error
+        erase(leftover)
 
 
 def require_sole_copy(path: Path) -> None:
@@ -127,13 +257,13 @@ def require_vacant(folder: Path) -> None:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the one writer's lock of a bundle, so that two forgets cannot undo each other.
+def exclusive(folder: Path, *, seconds: float | None = None) -> Iterator[None]:
+    """Hold the one writer's lock of a folder, so that two forgets cannot undo each other.
 
     Raises:
-        StorageError: another process has held the lock for 10 seconds, or the folder cannot be written.
+        StorageError: another process has held the lock for that long (10 seconds), or the folder cannot be written.
     """
-    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS if seconds is None else seconds)
     try:
         lock.acquire()
     except Timeout as error:
@@ -167,23 +297,44 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits.
+def _write(descriptor: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
-    Raises:
-        StorageError: the file cannot be read.
-    """
+
+def _overwrite(descriptor: int) -> None:
+    """Put zeros in the place of an open file's bytes, and flush them."""
+    left = os.fstat(descriptor).st_size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while left:
+        left -= os.write(descriptor, bytes(min(left, 1 << 20)))
+    os.fsync(descriptor)
+
+
+def _whole_lines(descriptor: int) -> int:
+    """Return how many bytes of an open file are lines with an end."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 4096)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        found = os.read(descriptor, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _confirm(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        sync_folder(path.parent)
     except OSError as error:
-        message = f"cannot read {path}: {error.strerror}"
+        message = f"{path} was replaced, but the disk did not confirm it ({error.strerror}): check it after a restart"
         raise StorageError(message) from error
-
-
-def canonical_json(value: Any) -> bytes:  # noqa: ANN401 -- any JSON value
-    """Return the canonical encoding of a JSON value (RFC 8785): sorted keys, no spaces, UTF-8."""
-    return rfc8785.dumps(value)
 
 
 def _default_mode() -> int:

@@ -1,7 +1,7 @@
 """Attack: bring a forgotten row back.
 
-Resisted by this version: a row of another model, an edited row, a row under another class id. Not resisted
-yet, and stated so in the README: the bundle's own old bank file copied back (tombstones are to come).
+Resisted: a row of another model, an edited row, a row under another class id, the bundle's own old bank or a whole old
+bundle copied back, the row in another bundle, an old state folder copied back with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, PromptBank, forget
-from pfedge_runtime.errors import BankError
+from pfedge_runtime.errors import BankError, TombstoneError
 
 
 def graft(bank, class_id, row):
@@ -44,9 +44,9 @@ def test_a_forgotten_row_under_another_id_is_refused(bundle_path):
         Bundle.open(bundle_path)
 
 
-def test_an_old_bank_copied_back_is_accepted_by_this_version(bundle_path, tmp_path):
-    """The known gap, kept visible: when tombstones come, this test must be turned round."""
+def test_an_old_bank_copied_back_is_refused(bundle_path, tmp_path):
     shutil.copy(bundle_path / "bank.safetensors", tmp_path / "backup")
-    forget(bundle_path, ["3"])
+    receipt = forget(bundle_path, ["3"]).request
     shutil.copy(tmp_path / "backup", bundle_path / "bank.safetensors")
-    assert 3 in Bundle.open(bundle_path).bank().class_ids
+    with pytest.raises(TombstoneError, match=f"its row 3 was forgotten on this device .*receipt {receipt}"):
+        Bundle.open(bundle_path)

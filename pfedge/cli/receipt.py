@@ -1,0 +1,78 @@
+"""`pfedge receipt list | verify | pdf`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pfedge_runtime.receipt import Receipt
+
+app = typer.Typer(no_args_is_help=True, help="Signed statements that rows were forgotten, checkable offline.")
+
+ReceiptArgument = Annotated[Path, typer.Argument(help="The receipt's file.")]
+KeyOption = Annotated[Path, typer.Option(help="The device's public key (pfedge device --public-key).")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List this device's receipts."""
+    from pfedge_runtime.receipt import Receipt
+    from pfedge_runtime.state import DeviceState
+
+    state = DeviceState.at()
+    for path in sorted(state.receipts.glob("*.json")):
+        receipt = Receipt.verify(path.read_bytes(), [state.public_key()], source=str(path))
+        typer.echo(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
+
+
+@app.command("verify")
+def verify(
+    path: ReceiptArgument,
+    *,
+    key: KeyOption,
+    bundle: Annotated[Path | None, typer.Option(help="Compare with this bundle too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
+) -> None:
+    r"""Check a receipt, offline and without any state, and say what it proves and what it does not.
+
+    \b
+    pfedge receipt verify receipt.json --key device.pub
+    """
+    from pfedge_runtime.encoding import read_file
+    from pfedge_runtime.errors import SignatureError
+    from pfedge_runtime.keys import PublicKey
+    from pfedge_runtime.receipt import Receipt
+
+    receipt = Receipt.verify(read_file(path, SignatureError), [PublicKey.load(key)], source=str(path))
+    compared = _compare(receipt, bundle) if bundle else []
+    if as_json:
+        rows = [row.to_json() for row in receipt.rows]
+        typer.echo(json.dumps({**vars(receipt), "rows": rows, "compared": compared}))
+        return
+    typer.echo("Proved:")
+    for line in [*receipt.proved(), *compared]:
+        typer.echo(f"  - {line}")
+    typer.echo("Not proved:")
+    for line in receipt.not_proved():
+        typer.echo(f"  - {line}")
+
+
+def _compare(receipt: Receipt, bundle: Path) -> list[str]:
+    """Compare a receipt with a bundle: none of the rows may be there."""
+    from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.errors import TombstoneError
+    from pfedge_runtime.sealed import places_of
+
+    opened = Bundle.open(bundle, read_bank=False)
+    stored = opened.stored_bank()
+    digests = {row.digest for row in opened.row_ids(places_of(stored))}
+    there = [row.describe() for row in receipt.rows if row.digest in digests]
+    if there:
+        message = f"{bundle} has {', '.join(there)}, which this receipt says was forgotten"
+        raise TombstoneError(message)
+    same = "is the one of the receipt" if stored.digest() == receipt.bank_after else "has changed since"
+    return [f"{bundle} has none of these rows; its bank {same}"]

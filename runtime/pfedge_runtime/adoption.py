@@ -1,0 +1,104 @@
+"""Taking a bundle into use on a device, and the keys of its sealed rows with it.
+
+    write_keys(Path("bundle.keys.json"), model_id, keys)         # at export
+    adopt(Bundle.open("bundle", read_bank=False), Path("bundle.keys.json"))
+
+Keys of rows that were forgotten on this device are not taken: forgetting destroyed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.encoding import canonical_json, parse_json, read_file
+from pfedge_runtime.errors import SealError, UsageError
+from pfedge_runtime.ledger import Entry, RowId
+from pfedge_runtime.sealed import KEY_BYTES, Place, SealedBank, places_of, without
+from pfedge_runtime.state import Writer, now
+from pfedge_runtime.statistics_bank import RowKey
+from pfedge_runtime.storage import write_secret
+
+SCHEMA = "pfedge-keys/1"
+
+
+def write_keys(path: Path, model_id: str, keys: Mapping[Place, bytes]) -> None:
+    """Write the keys of sealed rows to a new file that only its owner may read.
+
+    Raises:
+        StorageError: the file is there already, or cannot be written.
+    """
+    named = {str(RowKey(*place)): key.hex() for place, key in keys.items()}
+    write_secret(path, canonical_json({"schema": SCHEMA, "model_id": model_id, "keys": named}))
+
+
+def read_keys(path: Path, model_id: str) -> dict[Place, bytes]:
+    """Read a key file back.
+
+    Raises:
+        SealError: it is none, or of another model.
+    """
+    value = parse_json(read_file(path, SealError), str(path), SealError)
+    try:
+        if value["schema"] != SCHEMA:
+            message = f"{path} has schema {value['schema']!r}; this version of pfedge reads {SCHEMA!r}"
+            raise SealError(message)
+        if value["model_id"] != model_id:
+            message = f"{path} has the keys of model {value['model_id']}, not of {model_id}"
+            raise SealError(message)
+        keys = {}
+        for name, text in value["keys"].items():
+            row = RowKey.parse(name)
+            keys[row.class_id, row.source] = bytes.fromhex(text)
+        if any(len(key) != KEY_BYTES for key in keys.values()):
+            message = f"{path} is damaged: a key has {KEY_BYTES} bytes"
+            raise SealError(message)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"{path} is not a key file of pfedge: {error!r}"
+        raise SealError(message) from error
+    return keys
+
+
+def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], tuple[RowId, ...]]:
+    """Record that this device uses a bundle, and take over the keys of its sealed rows.
+
+    Returns:
+        The rows whose keys were taken, and those whose keys were refused because they were forgotten here.
+
+    Raises:
+        UsageError: the bundle is not sealed and a key file was given.
+        SealError: the keys are another model's, or one does not open its row; nothing was taken.
+        StorageError: the device's state cannot be written.
+    """
+    stored = bundle.stored_bank()
+    if not isinstance(stored, SealedBank):
+        if keys is not None:
+            message = f"{bundle.path} is not sealed: it needs no keys"
+            raise UsageError(message)
+        found: dict[Place, bytes] = {}
+    else:
+        found = read_keys(keys, bundle.manifest.model_id) if keys else {}
+    with bundle.state.writing() as writer:
+        model_id, tombstones = bundle.manifest.model_id, bundle.state.tombstones()
+        rows = bundle.row_ids(places_of(stored))
+        dead = {row for row in rows if tombstones.find(model_id, row.class_id, row.source, row.digest)}
+        taken = tuple(row for row in rows if row not in dead and (row.class_id, row.source) in found)
+        if taken and isinstance(stored, SealedBank):
+            places = {(row.class_id, row.source) for row in taken}
+            part = without(stored, set(places_of(stored)) - places)
+            if isinstance(part, SealedBank):
+                part.open(found, {(row.class_id, row.source): row.digest for row in taken})
+        _keep(writer, bundle, {(row.class_id, row.source): found[row.class_id, row.source] for row in taken})
+        guarantee, digest = bundle.manifest.guarantee, stored.digest()
+        writer.append(Entry(0, now(), "adopt", "", model_id, guarantee, taken, digest, digest))
+        writer.raise_floor()
+    return taken, tuple(sorted((row for row in dead if (row.class_id, row.source) in found), key=str))
+
+
+def _keep(writer: Writer, bundle: Bundle, keys: Mapping[Place, bytes]) -> None:
+    for place, key in keys.items():
+        path = writer.state.row_key_path(bundle.manifest.model_id, *place)
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_secret(path, key)
