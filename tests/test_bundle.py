@@ -100,7 +100,7 @@ def test_json_that_no_manifest_can_be_is_refused(bundle_path, text):
 
 def test_a_manifest_that_is_not_json(bundle_path):
     (bundle_path / "manifest.json").write_bytes(b"\x80not json")
-    with pytest.raises(BundleError, match="manifest.json is damaged: it is not JSON"):
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged: it is not JSON"):
         Bundle.open(bundle_path)
 
 

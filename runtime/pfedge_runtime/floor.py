@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pfedge_runtime.encoding import canonical_json, parse_json, read_file
-from pfedge_runtime.errors import StateError, StorageError
-from pfedge_runtime.storage import write_atomic
+from pfedge_runtime.errors import StateError
+from pfedge_runtime.storage import make_folder, remove_leftovers, write_atomic
 
 
 class Floor(Protocol):
@@ -67,11 +67,8 @@ class FileFloor:
             raise StateError(message)
         if known is not None and known[1] >= lines:
             return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"cannot make {self.path.parent}: {error.strerror}"
-            raise StorageError(message) from error
+        make_folder(self.path.parent)
+        remove_leftovers(self.path)
         write_atomic(self.path, canonical_json({"key": key_id, "lines": lines}))
 
 

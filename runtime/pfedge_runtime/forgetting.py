@@ -40,6 +40,8 @@ from pfedge_runtime.storage import (
     erase,
     exclusive,
     finish_erasing,
+    make_folder,
+    remove_leftovers,
     replace_erasing,
     require_sole_copy,
     staged_file,
@@ -233,7 +235,8 @@ def _complete(writer: Writer, decision: Entry, bundle: Bundle, bank_after: str) 
 def _write_receipt(writer: Writer, entry: Entry) -> Path:
     path = _receipt_path(writer.state, entry.request)
     if not path.exists():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(path.parent, mode=0o700)
+        remove_leftovers(path)
         write_atomic(path, Receipt.of(entry).sign(writer.key))
     return path
 

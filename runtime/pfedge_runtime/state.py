@@ -24,7 +24,7 @@ from pfedge_runtime.errors import KeyFileError, LedgerError, SealError, StorageE
 from pfedge_runtime.floor import FileFloor, Floor, require_above
 from pfedge_runtime.keys import PrivateKey, PublicKey
 from pfedge_runtime.ledger import Entry, Ledger, RowId, Tombstones
-from pfedge_runtime.storage import append_line, exclusive
+from pfedge_runtime.storage import append_line, exclusive, make_folder
 
 STATE_DIR = "PFEDGE_STATE_DIR"
 FLOOR_FILE = "PFEDGE_FLOOR_FILE"
@@ -115,11 +115,7 @@ class DeviceState:
             StorageError: another process holds it, or it cannot be written.
             LedgerError, StateError: as `ledger`.
         """
-        try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"cannot make the device state {self.path}: {error.strerror}; set {STATE_DIR} to another place"
-            raise StorageError(message) from error
+        make_folder(self.path, mode=0o700)
         with exclusive(self.path, seconds=seconds):
             yield Writer(self, self._device_key())
 

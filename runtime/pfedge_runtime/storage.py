@@ -256,6 +256,18 @@ def require_vacant(folder: Path) -> None:
         raise StorageError(message)
 
 
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Make a folder, and those above it, where there is none.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+
+
 @contextmanager
 def exclusive(folder: Path, *, seconds: float | None = None) -> Iterator[None]:
     """Hold the one writer's lock of a folder, so that two forgets cannot undo each other.

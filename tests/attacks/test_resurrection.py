@@ -48,5 +48,5 @@ def test_an_old_bank_copied_back_is_refused(bundle_path, tmp_path):
     shutil.copy(bundle_path / "bank.safetensors", tmp_path / "backup")
     receipt = forget(bundle_path, ["3"]).request
     shutil.copy(tmp_path / "backup", bundle_path / "bank.safetensors")
-    with pytest.raises(TombstoneError, match=f"its row 3 was forgotten on this device .*receipt {receipt}"):
+    with pytest.raises(TombstoneError, match=rf"its row 3 was forgotten on this device .*receipt {receipt}"):
         Bundle.open(bundle_path)
