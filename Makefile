@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard pyproject.toml export/pyproject.toml runtime/pyproject.toml constraints.txt)
 
-.PHONY: setup demo test check transformers4 bench gpu clean
+.PHONY: setup demo test check fuzz transformers4 bench gpu clean
 
 setup: $(STAMP)
 
@@ -13,7 +13,7 @@ $(STAMP): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable runtime --editable export \
-	    --editable '.[audio,cpu,dicom,openvino,tensorrt-rtx,train]' --group dev
+	    --editable '.[audio,cpu,dicom,openvino,pdf,tensorrt-rtx,train]' --group dev
 	touch $@
 
 demo: setup
@@ -28,6 +28,13 @@ check: setup
 
 test: check transformers4
 	$(BIN)/python -m pytest
+
+# every reader of what a stranger may have written, ten minutes each: make fuzz SECONDS=60
+SECONDS ?= 600
+READERS := manifest bank statistics sealed ledger receipt keys
+fuzz: setup
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(foreach reader,$(READERS),$(BIN)/python tests/attacks/fuzz_readers.py $(reader) --seconds $(SECONDS) &&) true
 
 # the tests that touch transformers' internals, once more on its 4.57 line
 transformers4: $(VENV)/transformers4

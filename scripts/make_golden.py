@@ -2,6 +2,7 @@
 
     python scripts/make_golden.py tests/formats/v1
     python scripts/make_golden.py tests/formats/v1/exact --guarantee exact           # and isolated
+    python scripts/make_golden.py tests/formats/v1 --device       # of its bundle: ledger, receipt, sealed and signed
 
 A released format's folder is made once and never again; a new format gets a new folder.
 """
@@ -9,8 +10,11 @@ A released format's folder is made once and never again; a new format gets a new
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,15 @@ from pfedge.export import ExportSettings, export_run
 from pfedge.train import Settings, TrainConfig, train
 from pfedge.train_exact import train_exact
 from pfedge.train_isolated import train_isolated
-from pfedge_runtime import Classifier
+from pfedge_runtime import Bundle, Classifier, forget
+from pfedge_runtime.adoption import adopt, write_keys
+from pfedge_runtime.errors import TombstoneError
+from pfedge_runtime.floor import FileFloor
+from pfedge_runtime.keys import PrivateKey
+from pfedge_runtime.receipt import Receipt
+from pfedge_runtime.restoration import authorize, restore, trust
+from pfedge_runtime.sealed import seal
+from pfedge_runtime.state import DeviceState
 
 SIDE = 14
 PREPROCESSOR = {
@@ -70,14 +82,48 @@ def write_bundle(out: Path, guarantee: str) -> None:
     np.savez_compressed(out / "expected.npz", images=images, labels=test.labels[:8], logits=logits)
 
 
+def write_device(out: Path) -> None:
+    """Let a device do all that a ledger can hold, and keep what it wrote; seal and sign a copy of the bundle."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        state = DeviceState(root / "state", FileFloor(root / "floor"))
+        authority, signer = PrivateKey.create(root / "authority.pem"), PrivateKey.create(root / "signer.pem")
+        bundle = Path(shutil.copytree(out / "bundle", root / "bundle"))
+        old = shutil.copytree(bundle, root / "old")
+        trust(state, authority.public)
+        adopt(Bundle.open(bundle, state=state))
+        receipt = forget(bundle, ["3"], request="golden", state=state).receipt
+        with contextlib.suppress(TombstoneError):
+            Bundle.open(old, state=state)
+        restore(state, authorize(Receipt.of(state.ledger().entries[3]), authority))
+        device = out / "device"
+        device.mkdir()
+        for file in (state.ledger_path, state.path / "device.pub", Path(receipt)):
+            shutil.copy(file, device / file.name)
+        sealed = Path(shutil.copytree(out / "bundle", out / "sealed" / "bundle"))
+        whole = Bundle.open(out / "bundle", state=state)
+        rows, keys = seal(whole.bank())
+        manifest = replace(whole.manifest, sealed=True)
+        (sealed / "manifest.json").write_bytes(manifest.to_bytes())
+        (sealed / "bank.safetensors").write_bytes(rows.to_bytes())
+        Bundle(sealed, manifest).sign(signer)
+        write_keys(sealed.with_name("keys.json"), manifest.model_id, keys)
+        for file in (root / "signer.pub", out / "expected.npz"):
+            shutil.copy(file, sealed.parent)
+
+
 def main() -> None:
-    """Write the bundle of one guarantee."""
+    """Write the bundle of one guarantee, or what a device writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--guarantee", choices=GUARANTEES, default="shared")
+    parser.add_argument("--device", action="store_true", help="what a device writes, of the bundle that is there")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    write_bundle(options.out, options.guarantee)
+    if options.device:
+        write_device(options.out)
+    else:
+        write_bundle(options.out, options.guarantee)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -41,6 +42,25 @@ def new_device(tmp_path_factory):
 def bundle_path(tmp_path):
     """A private copy of the golden bundle: 10 rows, 14 px, trained on digits."""
     return Path(shutil.copytree(GOLDEN / "bundle", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def seal_bundle():
+    """Seal the rows of a bundle as export does, and return the file of their keys, beside it."""
+    from pfedge_runtime import Bundle
+    from pfedge_runtime.adoption import write_keys
+    from pfedge_runtime.sealed import seal
+
+    def run(path):
+        bundle = Bundle.open(path)
+        sealed, keys = seal(bundle.bank())
+        (path / "manifest.json").write_bytes(dataclasses.replace(bundle.manifest, sealed=True).to_bytes())
+        (path / "bank.safetensors").write_bytes(sealed.to_bytes())
+        file = path.with_name(f"{path.name}.keys.json")
+        write_keys(file, bundle.manifest.model_id, keys)
+        return file
+
+    return run
 
 
 @pytest.fixture(scope="session")

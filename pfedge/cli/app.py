@@ -14,6 +14,7 @@ from pfedge.cli import (
     device,
     evaluate,
     export,
+    fleet,
     forget,
     import_reference,
     inspect,
@@ -53,6 +54,7 @@ app.command("authorize")(restore.authorize)
 app.command("restore")(restore.restore)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(receipt.app, name="receipt")
+app.add_typer(fleet.app, name="fleet")
 
 DEVICE_VERBS = {
     *("adopt", "bench", "device", "eval", "forget", "inspect", "ledger", "predict", "receipt", "restore", "verify"),
@@ -73,7 +75,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    r"""Vision models that can forget a class by dropping one row.
+    """Vision models that can forget a class by dropping one row.
 
     \b
     pfedge train --dataset bloodmnist     train one removable row per class on a frozen backbone
@@ -85,9 +87,10 @@ def root(
     pfedge verify BUNDLE --selftest       digests, signature, tombstones, and the device's own arithmetic
     pfedge receipt verify FILE --key PUB  what a device says it forgot, and what that proves
     pfedge ledger show                    what this device did to its banks
+    pfedge fleet status DIR --expect FILE which devices have forgotten, and which are overdue
     pfedge bench                          how fast a bundle is on this machine, and what forgetting takes
 
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done, 130 interrupted.
     """
     if ctx.invoked_subcommand in DEVICE_VERBS:
         _finish_what_was_decided()

@@ -30,7 +30,7 @@ def adopt(
         Path | None, typer.Option(help="Public key that may sign restorations; before anything is forgotten.")
     ] = None,
 ) -> None:
-    r"""Take a bundle into use on this device: check it, record it in the ledger, take over keys of sealed rows.
+    """Take a bundle into use on this device: check it, record it in the ledger, take over keys of sealed rows.
 
     \b
     pfedge adopt --bundle /opt/pfedge/blood --keys blood.keys.json

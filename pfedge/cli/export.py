@@ -66,7 +66,7 @@ def export(
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
 ) -> None:
-    r"""Export a run as a bundle for devices: graph, bank, manifest and self-test.
+    """Export a run as a bundle for devices: graph, bank, manifest and self-test.
 
     The graph holds no row: the bank is its run-time input, so that forgetting never needs another export. Torch
     and ONNX Runtime are compared on real test inputs at several bank sizes; if they disagree, nothing is kept.

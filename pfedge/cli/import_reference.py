@@ -37,7 +37,7 @@ def import_reference(
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the run folder and its metrics as JSON.")] = False,
 ) -> None:
-    r"""Turn a checkpoint of the paper's published code into a run, to be evaluated, exported and forgotten from.
+    """Turn a checkpoint of the paper's published code into a run, to be evaluated, exported and forgotten from.
 
     Its prompts, head and LoRA become rows and LoRA of guarantee shared. Its frozen weights must be those of
     --model-name, bit for bit. The optimizer's state is dropped: its moments remember rows. Only tensors are read; a

@@ -37,7 +37,7 @@ def verify(
     bundle: Annotated[Path | None, typer.Option(help="Compare with this bundle too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
 ) -> None:
-    r"""Check a receipt, offline and without any state, and say what it proves and what it does not.
+    """Check a receipt, offline and without any state, and say what it proves and what it does not.
 
     \b
     pfedge receipt verify receipt.json --key device.pub
@@ -59,6 +59,25 @@ def verify(
     typer.echo("Not proved:")
     for line in receipt.not_proved():
         typer.echo(f"  - {line}")
+
+
+@app.command("pdf")
+def pdf(
+    path: ReceiptArgument,
+    *,
+    key: KeyOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the page goes.")] = Path("receipt.pdf"),
+) -> None:
+    """Write a receipt that verifies as one A4 page, for those who read no JSON."""
+    from pfedge_runtime.encoding import read_file
+    from pfedge_runtime.errors import SignatureError
+    from pfedge_runtime.keys import PublicKey
+    from pfedge_runtime.receipt_pdf import receipt_pdf
+    from pfedge_runtime.storage import write_atomic
+
+    page = receipt_pdf(read_file(path, SignatureError), [PublicKey.load(key)], source=str(path))
+    write_atomic(out, page)
+    typer.echo(f"{out}: the signature of {path} verifies; the page itself proves nothing, keep {path} too")
 
 
 def _compare(receipt: Receipt, bundle: Path) -> list[str]:

@@ -110,7 +110,7 @@ def train(
     data_type: DataTypeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run folder and its metrics as JSON.")] = False,
 ) -> None:
-    r"""Train a prompt-bank model: a frozen backbone and one removable row per class.
+    """Train a prompt-bank model: a frozen backbone and one removable row per class.
 
     Leaves a run folder with model.safetensors, config.json, metrics.json and plots, and per epoch a checkpoint
     and the accuracy in every prompt mode. Ctrl-C saves the state; --resume goes on.

@@ -23,7 +23,7 @@ def verify(
     device: DeviceOption = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    r"""Check a bundle before it is used: digests, signature, schema, tombstones, self-test.
+    """Check a bundle before it is used: digests, signature, schema, tombstones, self-test.
 
     The first thing that is wrong is said, and the exit code is 1.
 

@@ -130,6 +130,12 @@ class AudioPreprocess:
         if min(result.frames, result.mels, result.rate, result.std) <= 0:
             message = "frames, mels, rate and std must be positive"
             raise ValueError(message)
+        if not all(type(number) is int for number in (result.frames, result.mels, result.rate)):
+            message = "frames, mels and rate must be whole"
+            raise ValueError(message)
+        if not all(isinstance(number, (int, float)) for number in (result.mean, result.std)):
+            message = "mean and std must be numbers"
+            raise ValueError(message)
         return result
 
 

@@ -8,6 +8,7 @@ smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
 from pfedge_runtime.tensors import METADATA, Fleeting, decode, empty_fleeting, flat_bytes, fleeting, read_fleeting
 
 FORMAT = "pfedge-bank/1"
+CLASS_ID = re.compile("0|[1-9][0-9]{0,14}")
 PARTS = ("head_bias", "head_weight", "prompts", "threshold")
 
 Floats = NDArray[np.float32]
@@ -250,7 +252,7 @@ def _assemble(arrays: dict[str, NDArray[Any]], source: str) -> PromptBank:
     for name, array in arrays.items():
         prefix, _, rest = name.partition(".")
         class_id, _, part = rest.partition(".")
-        if prefix != "rows" or not class_id.isdecimal() or str(int(class_id)) != class_id or part not in PARTS:
+        if prefix != "rows" or not CLASS_ID.fullmatch(class_id) or part not in PARTS:
             message = f"{source} holds a tensor {name!r} that is no part of a row"
             raise BankError(message)
         rows.setdefault(int(class_id), {})[part] = array

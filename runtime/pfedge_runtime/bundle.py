@@ -38,6 +38,7 @@ SIGNATURE = "signature.json"
 SIGNED = "pfedge/bundle/v1"
 TRUSTED_KEYS = "PFEDGE_TRUSTED_KEYS"
 RETRIES = 20
+NAME_BYTES = 255  # what file systems take
 
 Stamp = tuple[int, int, int, tuple[int, int, int] | None]
 
@@ -113,7 +114,8 @@ class Bundle:
         """
         for name, entry in self.manifest.files.items():
             file = self.path / name
-            if Path(name).name != name or name in {MANIFEST, BANK, SIGNATURE, "", ".", ".."}:
+            own = Path(name).name == name and len(name.encode()) <= NAME_BYTES
+            if not own or name in {MANIFEST, BANK, SIGNATURE, "", ".", ".."}:
                 message = f"{self.path / MANIFEST} names a file {name!r} that is not one of a bundle's own"
                 raise BundleError(message)
             if file.is_symlink():
@@ -125,6 +127,9 @@ class Bundle:
             if file.stat().st_size != entry["bytes"] or sha256_file(file) != entry["sha256"]:
                 message = f"{file} is damaged: it does not match the digest in {MANIFEST}"
                 raise BundleError(message)
+        if GRAPH not in self.manifest.files:
+            message = f"{self.path / MANIFEST} names no {GRAPH}"
+            raise BundleError(message)
 
     def require_signature(self, keys: list[PublicKey]) -> str:
         """Check that one of these keys signed this bundle's manifest, and return that key's id.
@@ -168,20 +173,21 @@ class Bundle:
             stamp = self.bank_stamp()
             try:
                 return self._read_bank()
-            except (BankError, SealError):
+            except (BankError, SealError, TombstoneError) as error:
                 if self.bank_stamp() == stamp:
+                    if isinstance(error, TombstoneError):
+                        self._record_refusal()
                     raise
         return self._read_bank()
+
+    def _record_refusal(self) -> None:
+        stored = self.stored_bank()
+        record_refusal(self.state, self.manifest.model_id, self.row_ids(places_of(stored)), stored.digest())
 
     def _read_bank(self) -> Bank:
         stored = self.stored_bank()
         stored = without(stored, self._being_forgotten(stored))
-        rows = self.row_ids(places_of(stored))
-        try:
-            require_allowed(self.state, self.manifest.model_id, rows, where=self.path)
-        except TombstoneError:
-            record_refusal(self.state, self.manifest.model_id, rows, stored.digest())
-            raise
+        require_allowed(self.state, self.manifest.model_id, self.row_ids(places_of(stored)), where=self.path)
         bank = self._unseal(stored) if isinstance(stored, SealedBank) else stored
         self._require_rows(bank)
         self._require_fit(bank)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import rfc8785
 from pfedge_runtime.errors import PfedgeError, StorageError
 
 JSON_BYTES = 16 << 20
+JSON_DEPTH = 64
+JSON_INTEGER = 2**53  # canonical JSON holds those below
 
 
 def read_file(path: Path, error_class: type[PfedgeError] = StorageError, *, limit: int = JSON_BYTES) -> bytes:
@@ -34,20 +37,22 @@ def read_file(path: Path, error_class: type[PfedgeError] = StorageError, *, limi
         raise error_class(message) from error
 
 
-def parse_json(data: bytes, source: str, error_class: type[PfedgeError]) -> Any:  # noqa: ANN401 -- any JSON value
+def parse_json(data: bytes | str, source: str, error_class: type[PfedgeError]) -> Any:  # noqa: ANN401 -- any JSON value
     """Parse JSON that anyone may have written; `source` names it in errors.
 
     Raises:
-        PfedgeError: of `error_class`: it is none, too large, or nested too deeply.
+        PfedgeError: of `error_class`: it is none, too large, nested too deeply, or has no canonical encoding.
     """
     if len(data) > JSON_BYTES:
         message = f"{source} is too large to be what it should be: more than {JSON_BYTES} bytes"
         raise error_class(message)
     try:
-        return json.loads(data)
+        value = json.loads(data)
+        _require_canonical(value, JSON_DEPTH)
     except (ValueError, RecursionError) as error:
         message = f"{source} is damaged: it is not JSON ({type(error).__name__})"
         raise error_class(message) from error
+    return value
 
 
 def sha256_file(path: Path) -> str:
@@ -67,3 +72,21 @@ def sha256_file(path: Path) -> str:
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 -- any JSON value
     """Return the canonical encoding of a JSON value (RFC 8785): sorted keys, no spaces, UTF-8."""
     return rfc8785.dumps(value)
+
+
+def _require_canonical(value: Any, depth: int) -> None:  # noqa: ANN401 -- any JSON value
+    """Check that `canonical_json` takes a value, and that it is nested no deeper than `depth`.
+
+    Raises:
+        ValueError: it does not, or it is.
+    """
+    if isinstance(value, str):
+        value.encode()  # halves of surrogate pairs have no encoding
+    elif isinstance(value, (int, float)):
+        if abs(value) >= JSON_INTEGER if isinstance(value, int) else not math.isfinite(value):
+            raise ValueError(type(value))
+    elif value:
+        if not depth:
+            raise ValueError(depth)
+        for part in (*value, *value.values()) if isinstance(value, dict) else value:
+            _require_canonical(part, depth - 1)

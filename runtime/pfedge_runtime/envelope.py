@@ -70,10 +70,13 @@ def _read(data: bytes, source: str) -> Any:  # noqa: ANN401 -- the library's Env
 
     value = parse_json(data, source, SignatureError)
     try:
-        return Envelope.from_dict(value)
+        envelope = Envelope.from_dict(value)
+        if not all(isinstance(text, str) for text in (envelope.payload_type, *envelope.signatures)):
+            raise TypeError(envelope.payload_type)
     except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
         message = f"{source} is not a DSSE envelope: {error!r}"
         raise SignatureError(message) from error
+    return envelope
 
 
 def _statement(payload: bytes, payload_type: str, predicate_type: str, source: str) -> dict[str, Any]:

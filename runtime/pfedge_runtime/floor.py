@@ -72,11 +72,11 @@ class FileFloor:
         write_atomic(self.path, canonical_json({"key": key_id, "lines": lines}))
 
 
-def require_above(floor: Floor, key_id: str | None, lines: int, *, where: Path) -> None:
+def require_above(known: tuple[str, int] | None, key_id: str | None, lines: int, *, where: Path) -> None:
     """Refuse a state that the floor has seen further on.
 
     Args:
-        floor: the counter.
+        known: what the floor said before the state was read, which may have grown since.
         key_id: the device key that the state has; None where there is no state.
         lines: how many lines its ledger has.
         where: the state folder, for the message.
@@ -84,7 +84,6 @@ def require_above(floor: Floor, key_id: str | None, lines: int, *, where: Path) 
     Raises:
         StateError: the state is an older one, another one, or gone.
     """
-    known = floor.read()
     if known is None:
         if lines:
             message = f"the floor of {where} is missing: PFEDGE_FLOOR_FILE must name where it was kept"

@@ -99,6 +99,10 @@ class ImagePreprocess:
         if result.resample not in RESAMPLING:
             message = f"unknown filter {result.resample!r}, this version knows {sorted(RESAMPLING)}"
             raise ValueError(message)
+        sides = (result.height, result.width, 1 if result.shorter_side is None else result.shorter_side)
+        if not all(type(side) is int and side > 0 for side in sides):
+            message = "height, width and shorter_side must be positive and whole"
+            raise ValueError(message)
         return result
 
 

@@ -8,6 +8,7 @@ recognise follows from the bank, which holds the rows that are left.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from pfedge_runtime.preprocess import Preprocess, preprocess_from_json, preproce
 
 SCHEMA = "pfedge-bundle/1"
 GUARANTEES = ("shared", "isolated", "exact")
+PRECISIONS = ("fp32", "fp16", "int8")
+MODEL_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,9 @@ class Manifest:
         if schema != SCHEMA:
             message = f"{path} has schema {schema!r}; this version of pfedge reads {SCHEMA!r}"
             raise BundleError(message)
-        try:
-            digest = value.pop("digest", None)
-            genuine = digest == hashlib.sha256(canonical_json(value)).hexdigest()
-            genuine = genuine and canonical_json({**value, "digest": digest}) == data
-        except (ValueError, RecursionError):  # what canonical JSON cannot hold was not written by pfedge
-            genuine = False
-        if not genuine:
+        digest = value.pop("digest", None)
+        genuine = digest == hashlib.sha256(canonical_json(value)).hexdigest()
+        if not genuine or canonical_json({**value, "digest": digest}) != data:
             message = f"{path} is damaged or was edited: it does not match its own digest"
             raise BundleError(message)
         try:
@@ -189,7 +188,7 @@ def _from_json(value: dict[str, Any]) -> Manifest:
     if [entry["id"] for entry in value["classes"]] != list(range(len(value["classes"]))):
         message = "the classes of a manifest must be numbered 0, 1, 2, ..."
         raise BundleError(message)
-    return Manifest(
+    manifest = Manifest(
         model_id=value["model_id"],
         guarantee=value["guarantee"],
         dataset=value["dataset"],
@@ -200,7 +199,7 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         preprocess=preprocess_from_json(value["preprocess"]),
         inputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["inputs"].items()},
         outputs={name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in value["outputs"].items()},
-        opset=int(value["opset"]),
+        opset=value["opset"],
         files={name: {"sha256": entry["sha256"], "bytes": entry["bytes"]} for name, entry in value["files"].items()},
         reach=dict(value["reach"]),
         parity=dict(value["parity"]),
@@ -208,4 +207,36 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         precision=value.get("precision", "fp32"),
         gate=dict(value.get("gate", {})),
         sealed=value.get("sealed", False) is True,
+    )
+    if not _well_typed(manifest):
+        message = "a field of a manifest is of another type, or out of range"
+        raise TypeError(message)
+    return manifest
+
+
+def _well_typed(manifest: Manifest) -> bool:
+    texts = [manifest.dataset, *manifest.made_by, *manifest.made_by.values()]
+    numbers = [manifest.opset, *manifest.reach.values()]
+    for one in manifest.classes:
+        texts += [one.name, *one.sources.values(), *([] if one.row is None else [one.row])]
+        numbers.append(one.id)
+    for file in manifest.files.values():
+        texts.append(file["sha256"])
+        numbers.append(file["bytes"])
+    arrays = (*manifest.inputs.values(), *manifest.outputs.values())
+    for array in arrays:
+        texts.append(array["dtype"])
+        numbers += [dim for dim in array["shape"] if not isinstance(dim, str)]
+    symbols = {dim for array in manifest.inputs.values() for dim in array["shape"] if isinstance(dim, str)}
+    inputs = {"head_weight", "head_bias", manifest.preprocess.input_name}
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(isinstance(array["shape"], list) for array in arrays)
+        and MODEL_ID.fullmatch(manifest.model_id) is not None
+        and manifest.precision in PRECISIONS
+        and symbols <= {"B", "P", "R"}
+        and inputs | ({"prompts"} if manifest.guarantee != "exact" else set()) <= set(manifest.inputs)
+        and set(manifest.reach) == {"rows", "shared"}
+        and manifest.reach["rows"] > 0
     )

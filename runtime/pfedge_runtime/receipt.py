@@ -142,7 +142,9 @@ class Receipt:
                 ledger_head=predicate["ledger"]["head"],
                 device=predicate["device"],
             )
-            texts = [value for value in vars(receipt).values() if not isinstance(value, (tuple, dict, int))]
+            others = {"rows", "engines", "ledger_lines"}
+            texts = [value for name, value in vars(receipt).items() if name not in others]
+            texts += [*receipt.engines, *receipt.engines.values()]
             if not all(isinstance(text, str) for text in texts) or type(receipt.ledger_lines) is not int:
                 raise TypeError(texts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -10,7 +10,6 @@ is and the SHA-256 of its content, so that a sealed row cannot pass for another.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 from pfedge_runtime.bank import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.decision import Bank
-from pfedge_runtime.encoding import canonical_json
+from pfedge_runtime.encoding import canonical_json, parse_json
 from pfedge_runtime.errors import BankError, LastRowError, SealError
 from pfedge_runtime.statistics import RowStatistics
 from pfedge_runtime.statistics_bank import RowKey, StatisticsBank
@@ -105,7 +104,7 @@ class SealedBank:
             try:
                 context = _context(key, digests.get(place, ""))
                 AESGCM(keys[place]).decrypt_into(data[:NONCE], data[NONCE:], context, plain)
-            except (InvalidTag, ValueError) as error:
+            except (InvalidTag, ValueError, OverflowError) as error:  # the last where it is larger than 2 GiB
                 message = f"row {key} does not open with this device's key: it is another's, or the row was changed"
                 raise SealError(message) from error
             source = f"the sealed row {key}"
@@ -126,7 +125,7 @@ class SealedBank:
         """
         arrays, form = decode(data, source)
         try:
-            about = json.loads(form)
+            about = parse_json(form, source, BankError)
             if about["format"] != FORMAT or set(about) != {"format", "of"} or not isinstance(about["of"], str):
                 message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
                 raise BankError(message)

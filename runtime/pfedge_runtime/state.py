@@ -129,7 +129,7 @@ class DeviceState:
         if self.ledger_path.exists():
             message = f"{self.path} has a ledger and no device key: put {PRIVATE_KEY} and {PUBLIC_KEY} back"
             raise KeyFileError(message)
-        require_above(self.floor, None, 0, where=self.path)
+        require_above(self.floor.read(), None, 0, where=self.path)
         private.unlink(missing_ok=True)  # of a first start that was killed before there was a ledger
         key = PrivateKey.create(private)
         self.floor.raise_to(key.public.id, 0)
@@ -218,16 +218,16 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 @lru_cache(maxsize=4)  # the ledger is read again only when it, or the floor, changed
-def _ledger(state: DeviceState, stamp: Stamp | None, _floor: tuple[str, int] | None) -> Ledger:
+def _ledger(state: DeviceState, stamp: Stamp | None, floor: tuple[str, int] | None) -> Ledger:
     if not (state.path / PUBLIC_KEY).exists():
         if stamp is not None:
             message = f"{state.path} has a ledger and no {PUBLIC_KEY}: put it back"
             raise LedgerError(message)
-        require_above(state.floor, None, 0, where=state.path)
+        require_above(floor, None, 0, where=state.path)
         return Ledger((), None)
     key = state.public_key()
     ledger = Ledger((), key) if stamp is None else Ledger.read(state.ledger_path, key)
-    require_above(state.floor, key.id, len(ledger.entries), where=state.path)
+    require_above(floor, key.id, len(ledger.entries), where=state.path)
     return ledger
 
 

@@ -8,7 +8,6 @@ bank.head()                   # float32 weights [K, E] and biases [K], solved fr
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import require_known
+from pfedge_runtime.bank import CLASS_ID, require_known
 from pfedge_runtime.discriminant import Moments, Typicality, solve_head
-from pfedge_runtime.encoding import canonical_json
+from pfedge_runtime.encoding import canonical_json, parse_json
 from pfedge_runtime.errors import BankError, LastRowError
 from pfedge_runtime.statistics import Doubles, RowStatistics
 from pfedge_runtime.tensors import Fleeting, decode, empty_fleeting, encode, read_fleeting
@@ -48,9 +47,10 @@ class RowKey:
             ValueError: it is no key.
         """
         class_id, at, source = text.partition("@")
-        if not class_id.isdecimal() or str(int(class_id)) != class_id or (at and not source):
+        if not CLASS_ID.fullmatch(class_id) or (at and not source):
             message = f"{text!r} is no row's key"
             raise ValueError(message)
+        source.encode()  # half a surrogate pair, which JSON may name, has no encoding: a ValueError
         return cls(int(class_id), source)
 
 
@@ -214,7 +214,11 @@ class StatisticsBank:
 
     @cached_property
     def _typicality(self) -> Typicality:
-        return Typicality(Moments.of(list(self.classes.values()), self.scale_bits))
+        try:
+            return Typicality(Moments.of(list(self.classes.values()), self.scale_bits))
+        except np.linalg.LinAlgError as error:
+            message = "the statistics of the rows cannot be inverted: they are not those of real inputs"
+            raise BankError(message) from error
 
     def row_digest(self, key: RowKey) -> str:
         """Return the SHA-256 that identifies one row's content, whatever bank it stands in."""
@@ -259,8 +263,8 @@ class StatisticsBank:
         """
         tensors, form = decode(data, source)
         try:
-            about = json.loads(form)
-        except ValueError as error:
+            about = parse_json(form, source, BankError)
+        except BankError as error:
             message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
             raise BankError(message) from error
         return cls.from_tensors(tensors, about, source=source)

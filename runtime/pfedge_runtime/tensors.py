@@ -25,6 +25,7 @@ METADATA = '{"__metadata__":'
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("|u1")}
 NAMES = {dtype.str: name for name, dtype in DTYPES.items()}
 HEADER_BYTES = 100_000_000  # the library's own bound
+DIMENSIONS = 2  # no part of a row has more
 
 
 class Fleeting(bytearray):
@@ -68,6 +69,9 @@ def read_fleeting(path: Path) -> Fleeting:
     except OSError as error:
         message = f"cannot read the bank {path}: {error.strerror}"
         raise BankError(message) from error
+    except MemoryError as error:
+        message = f"cannot read the bank {path}: it is larger than the memory"
+        raise BankError(message) from error
 
 
 def encode(tensors: dict[str, NDArray[Any]], form: str) -> Fleeting:
@@ -79,7 +83,8 @@ def encode(tensors: dict[str, NDArray[Any]], form: str) -> Fleeting:
         shape = ",".join(map(str, array.shape))
         start, end = end, end + array.nbytes
         dtype = NAMES[array.dtype.newbyteorder("<").str]
-        entries.append(f'"{name}":{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{start},{end}]}}')
+        label = json.dumps(name, ensure_ascii=False)
+        entries.append(f'{label}:{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{start},{end}]}}')
     header = (",".join(entries) + "}").encode()
     header += b" " * (-len(header) % 8)
     data = Fleeting(8 + len(header) + end)
@@ -119,7 +124,9 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
         arrays, end = {}, 0  # a name that stands twice leaves a hole where its first bytes lie
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             dtype, shape, (start, stop) = np.dtype(DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-            if any(type(number) is not int or number < 0 for number in (*shape, start, stop)):
+            if any(type(number) is not int or not 0 <= number <= len(data) for number in (*shape, start, stop)):
+                raise ValueError(name)
+            if len(shape) > DIMENSIONS:
                 raise ValueError(name)
             count = math.prod(shape)
             if start != end or stop - start != count * dtype.itemsize:
