@@ -86,8 +86,7 @@ class PromptBank:
         wanted = set(class_ids)
         require_known(wanted, self.class_ids)
         if not wanted:
-            message = "a bank must keep at least one row; to forget everything, remove the bundle"
-            raise LastRowError(message)
+            raise LastRowError
         index = [position for position, class_id in enumerate(self.class_ids) if class_id in wanted]
         smaller = object.__new__(PromptBank)  # rows of a bank that was checked need no checking
         object.__setattr__(smaller, "class_ids", tuple(self.class_ids[position] for position in index))

@@ -34,6 +34,10 @@ class AlreadyForgottenError(PfedgeError):
 class LastRowError(PfedgeError):
     """Dropping would leave a bank without any row."""
 
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("a bank must keep at least one row; to forget everything, remove the bundle")
+
 
 class BankError(PfedgeError):
     """A bank file that is damaged, or a bank that does not fit."""

@@ -270,8 +270,7 @@ def _plan(
             raise AlreadyForgottenError(message)
     _require_sources(bundle, stored, sources)
     if len(entries) == len(stored):
-        message = "a bank must keep at least one row; to forget everything, remove the bundle"
-        raise LastRowError(message)
+        raise LastRowError
     named = {entry.id for entry in entries}
     gone = {place for place in places_of(stored) if place[0] in named or (place[1] and place[1] in sources)}
     smaller = without(stored, gone)

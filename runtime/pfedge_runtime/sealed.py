@@ -66,8 +66,7 @@ class SealedBank:
         """
         rows = {key: self.rows[key] for key in keys}
         if not rows:
-            message = "a bank must keep at least one row; to forget everything, remove the bundle"
-            raise LastRowError(message)
+            raise LastRowError
         return SealedBank(rows, self.of)
 
     def digest(self) -> str:

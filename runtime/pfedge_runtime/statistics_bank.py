@@ -149,8 +149,7 @@ class StatisticsBank:
         """
         rows = {key: self.rows[key] for key in keys}
         if not rows:
-            message = "a bank must keep at least one row; to forget everything, remove the bundle"
-            raise LastRowError(message)
+            raise LastRowError
         return StatisticsBank(rows, self.scale_bits, self.shrinkage)
 
     def insert(self, rows: dict[RowKey, RowStatistics]) -> StatisticsBank:
