@@ -5,13 +5,24 @@ import os
 import stat
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pfedge_runtime import encoding, storage
+from pfedge_runtime import storage
 from pfedge_runtime.errors import StorageError
 
 
 def full_disk(*_arguments, **_keywords):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def bank(tmp_path):
+    """A file with rows, and the same file held open from before."""
+    path = tmp_path / "bank"
+    path.write_bytes(b"rows")
+    with path.open("rb") as held:
+        yield path, held
 
 
 def test_write_replaces_the_whole_file(tmp_path):
@@ -106,12 +117,172 @@ def test_a_held_lock_is_reported(tmp_path, monkeypatch):
         pytest.fail("two writers at once")
 
 
-def test_canonical_json_has_one_encoding():
-    assert encoding.canonical_json({"b": 1, "a": [True, "ü", 0.5]}) == '{"a":[true,"ü",0.5],"b":1}'.encode()
+def test_a_staged_file_is_whole_and_vanishes_unless_it_is_renamed(tmp_path):
+    path = tmp_path / "bank"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    with storage.staged_file(path, b"new") as staged:
+        assert staged.parent == tmp_path
+        assert staged.read_bytes() == b"new"
+        assert stat.S_IMODE(staged.stat().st_mode) == 0o640
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    with storage.staged_file(path, b"new") as staged:
+        staged.replace(path)
+    assert path.read_bytes() == b"new"
 
 
-def test_digest_of_a_file(tmp_path):
-    (tmp_path / "empty").write_bytes(b"")
-    assert encoding.sha256_file(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb924")
-    with pytest.raises(StorageError, match="cannot read"):
-        encoding.sha256_file(tmp_path / "missing")
+@pytest.mark.parametrize("call", ["fsync", "write"])
+def test_a_file_that_cannot_be_staged_leaves_nothing(tmp_path, monkeypatch, call):
+    monkeypatch.setattr(storage.os, call, full_disk)
+    with pytest.raises(StorageError, match="No space left"), storage.staged_file(tmp_path / "bank", b"new"):
+        pytest.fail("the block must not run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_are_overwritten_before_they_go(tmp_path):
+    leftover = tmp_path / ".bank.abc123.tmp"
+    leftover.write_bytes(b"rows")
+    with leftover.open("rb") as held:
+        storage.remove_leftovers(tmp_path / "bank")
+        assert held.read() == bytes(4)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_replaced_is_overwritten_for_whoever_holds_it(bank, monkeypatch, links):
+    path, held = bank
+
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr(storage.os, "link", no_links)
+    with storage.staged_file(path, b"new") as staged:
+        storage.replace_erasing(staged, path)
+    assert path.read_bytes() == b"new"
+    assert held.read() == bytes(4)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_replaced_is_overwritten_under_its_other_name_too(bank, tmp_path):
+    path, _ = bank
+    (tmp_path / "other").hardlink_to(path)
+    with storage.staged_file(path, b"new") as staged:
+        storage.replace_erasing(staged, path)
+    assert (tmp_path / "other").read_bytes() == bytes(4)
+
+
+def test_a_replacement_that_cannot_start_changes_nothing(bank, monkeypatch):
+    path, held = bank
+    monkeypatch.setattr(storage.os, "link", full_disk)
+    with storage.staged_file(path, b"new") as staged, pytest.raises(StorageError, match="what was there is unchanged"):
+        storage.replace_erasing(staged, path)
+    assert held.read() == b"rows"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_erasing_that_failed_is_ended_by_the_next_start(bank, monkeypatch):
+    path, held = bank
+    with monkeypatch.context() as patch, storage.staged_file(path, b"new") as staged:
+        patch.setattr(storage, "_overwrite", full_disk)
+        with pytest.raises(StorageError, match="was replaced, but its old content is not yet overwritten"):
+            storage.replace_erasing(staged, path)
+    assert path.read_bytes() == b"new"
+    assert held.read() == b"rows"
+    storage.finish_erasing(path)
+    held.seek(0)
+    assert held.read() == bytes(4)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["hardlink_to", "symlink_to"])
+def test_another_name_of_what_stands_is_removed_and_its_bytes_stay(bank, kind):
+    path, _ = bank
+    getattr(path.with_name(".bank.old"), kind)(path)
+    storage.finish_erasing(path)
+    assert path.read_bytes() == b"rows"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_erased_file_is_overwritten_then_removed(bank):
+    path, held = bank
+    storage.erase(path)
+    assert held.read() == bytes(4)
+    assert not path.exists()
+    with pytest.raises(StorageError, match="No such file"):
+        storage.erase(path)
+
+
+def test_erasing_never_follows_a_link(bank, tmp_path):
+    path, _ = bank
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(StorageError):
+        storage.erase(tmp_path / "link")
+    assert path.read_bytes() == b"rows"
+
+
+def test_a_secret_is_its_owners_alone_and_is_never_replaced(tmp_path):
+    path = tmp_path / "key"
+    umask = os.umask(0)
+    try:
+        storage.write_secret(path, b"secret")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(StorageError, match="File exists"):
+        storage.write_secret(path, b"other")
+    assert path.read_bytes() == b"secret"
+
+
+def test_a_secret_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.os, "fsync", full_disk)
+    with pytest.raises(StorageError, match="No space left"):
+        storage.write_secret(tmp_path / "key", b"secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_are_appended_to_a_file_of_its_owner(tmp_path):
+    path = tmp_path / "ledger"
+    storage.append_line(path, b"one")
+    storage.append_line(path, b"two")
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lines=st.lists(st.binary(max_size=9).filter(lambda line: b"\n" not in line), max_size=4),
+    torn=st.integers(0, 10_000),
+)
+def test_a_torn_last_line_is_cut_off_and_every_whole_line_stays(tmp_path_factory, lines, torn):
+    path = tmp_path_factory.mktemp("torn") / "ledger"
+    whole = b"".join(line + b"\n" for line in lines)
+    path.write_bytes(whole + b"x" * torn)
+    storage.append_line(path, b"next")
+    assert path.read_bytes() == whole + b"next\n"
+
+
+def test_a_line_that_cannot_be_flushed_is_taken_back(tmp_path, monkeypatch):
+    path = tmp_path / "ledger"
+    storage.append_line(path, b"one")
+    monkeypatch.setattr(storage.os, "fsync", full_disk)
+    with pytest.raises(StorageError, match="what was there is unchanged"):
+        storage.append_line(path, b"two")
+    assert path.read_bytes() == b"one\n"
+
+
+def test_a_disk_that_takes_a_byte_at_a_time_gets_the_whole_line(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(storage.os, "write", lambda descriptor, data: write(descriptor, data[:1]))
+    storage.append_line(tmp_path / "ledger", b"one")
+    assert (tmp_path / "ledger").read_bytes() == b"one\n"
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path):
+    path = tmp_path / "state" / "keys"
+    storage.make_folder(path, mode=0o700)
+    storage.make_folder(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot write"):
+        storage.make_folder(tmp_path / "file" / "keys")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ def read_file(path: Path, error_class: type[PfedgeError] = StorageError, *, limi
         PfedgeError: of `error_class`: it is missing, cannot be read, or is larger than `limit`.
     """
     try:
-        if path.stat().st_size > limit:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            message = f"{path} is not a file"
+            raise error_class(message)
+        if status.st_size > limit:
             message = f"{path} is too large to be what it should be: more than {limit} bytes"
             raise error_class(message)
         return path.read_bytes()

@@ -56,6 +56,9 @@ def read_fleeting(path: Path) -> Fleeting:
     Raises:
         BankError: it is missing or cannot be read.
     """
+    if path.exists() and not path.is_file():
+        message = f"{path} is not a file"
+        raise BankError(message)
     try:
         with path.open("rb", buffering=0) as file:
             data = Fleeting(path.stat().st_size)

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -274,3 +275,11 @@ def test_a_json_bomb_is_refused(bundle_path, device_state, bomb):
         Bundle.open(bundle_path)
     with pytest.raises(SignatureError, match=r"is (damaged|too large)"):
         Receipt.verify(bomb, [DeviceState.at().public_key()])
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "bank.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(bundle_path, name):
+    (bundle_path / name).unlink()
+    os.mkfifo(bundle_path / name)
+    with pytest.raises((BundleError, BankError), match=f"{name} is not a file|it has no {name}"):
+        Bundle.open(bundle_path)
