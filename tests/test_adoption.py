@@ -227,3 +227,13 @@ def test_after_a_restoration_keys_are_taken_anew(bundle_path, keys, tmp_path):
     taken, refused = take(original, keys)
     assert (len(taken), refused) == (10, ())
     assert len(Bundle.open(original).bank()) == 10
+
+
+def test_adopting_again_mends_a_key_that_a_killed_adoption_cut_short(bundle_path, seal_bundle):
+    keys = seal_bundle(bundle_path)
+    bundle = Bundle.open(bundle_path, read_bank=False)
+    cut_short = bundle.state.row_key_path(bundle.manifest.model_id, 3, "")
+    cut_short.parent.mkdir(parents=True)
+    cut_short.write_bytes(b"half")
+    adopt(bundle, keys)
+    assert len(Bundle.open(bundle_path).bank()) == 10

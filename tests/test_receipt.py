@@ -173,3 +173,16 @@ def test_its_head_is_the_hash_of_the_ledgers_line(bundle_path, device_state):
     receipt = Receipt.verify(Path(forget(bundle_path, ["3"]).receipt).read_bytes(), [DeviceState.at().public_key()])
     line = (device_state / "ledger.jsonl").read_bytes().split(b"\n")[receipt.ledger_lines - 1]
     assert receipt.ledger_head == hashlib.sha256(line).hexdigest()
+
+
+def test_a_device_cannot_speak_for_another_whose_key_is_known_too(bundle_path):
+    one, two = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (1, 2))
+    receipt = Receipt.read_unverified(Path(forget(bundle_path, ["3"]).receipt).read_bytes())
+    forged = dataclasses.replace(receipt, device=one.public.id).sign(two)
+    with pytest.raises(SignatureError, match="speaks for another device"):
+        Receipt.verify(forged, [one.public, two.public])
+
+
+def test_rows_stand_in_order(bundle_path):
+    receipt = Receipt.read_unverified(Path(forget(bundle_path, ["7", "2", "1", "3"]).receipt).read_bytes())
+    assert [row.class_id for row in receipt.rows] == [1, 2, 3, 7]

@@ -100,8 +100,10 @@ def test_a_missing_key_is_named():
 
 def test_swapped_rows_are_refused_even_under_each_others_keys():
     swapped = SealedBank({**SEALED.rows, THREE: SEALED.rows[FOUR], FOUR: SEALED.rows[THREE]}, SEALED.of)
-    with pytest.raises(SealError, match="row 3 does not open"):
-        swapped.open({**KEYS, (3, ""): KEYS[4, ""], (4, ""): KEYS[3, ""]}, DIGESTS)
+    keys = {**KEYS, (3, ""): KEYS[4, ""], (4, ""): KEYS[3, ""]}
+    for digests in (DIGESTS, {**DIGESTS, (3, ""): DIGESTS[4, ""], (4, ""): DIGESTS[3, ""]}):
+        with pytest.raises(SealError, match="row 3 does not open"):
+            swapped.open(keys, digests)
 
 
 def test_a_row_of_another_content_than_the_manifest_says_is_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -125,7 +126,7 @@ def export_bundle(
     require_vacant(destination)
     if keys_out is not None:
         require_vacant(keys_out)
-    with staged_folder(destination) as folder:
+    with ExitStack() as undo, staged_folder(destination) as folder:
         on_progress("tracing the graph")
         graph = export_graph(
             module, bank, folder / GRAPH, recipe.preprocess, guarantee=recipe.guarantee, opset=recipe.opset
@@ -185,7 +186,13 @@ def export_bundle(
             sealed, keys = seal(bank)
             write_atomic(folder / BANK, sealed.to_bytes())
             write_keys(keys_out, manifest.model_id, keys)
+            undo.push(partial(_remove_if_failed, keys_out))
     return Bundle.open(destination, read_bank=keys_out is None), report
+
+
+def _remove_if_failed(path: Path, kind: type[BaseException] | None, *_: object) -> None:
+    if kind is not None:
+        path.unlink()
 
 
 def _add_static(

@@ -18,7 +18,7 @@ from pfedge_runtime.ledger import Entry, RowId
 from pfedge_runtime.sealed import KEY_BYTES, Place, SealedBank, places_of, without
 from pfedge_runtime.state import Writer, now
 from pfedge_runtime.statistics_bank import RowKey
-from pfedge_runtime.storage import make_folder, write_secret
+from pfedge_runtime.storage import erase, make_folder, write_secret
 
 SCHEMA = "pfedge-keys/1"
 
@@ -99,6 +99,8 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
 def _keep(writer: Writer, bundle: Bundle, keys: Mapping[Place, bytes]) -> None:
     for place, key in keys.items():
         path = writer.state.row_key_path(bundle.manifest.model_id, *place)
+        if path.exists() and path.read_bytes() != key:
+            erase(path)  # cut short when an adoption was killed
         if not path.exists():
             make_folder(path.parent, mode=0o700)
             write_secret(path, key)

@@ -19,7 +19,7 @@ from typing import Any
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.encoding import read_file, sha256_file
-from pfedge_runtime.envelope import read_unverified, sign_statement, verify_statement
+from pfedge_runtime.envelope import sign_statement, verify_statement
 from pfedge_runtime.errors import BankError, BundleError, KeyFileError, SealError, SignatureError, TombstoneError
 from pfedge_runtime.keys import PrivateKey, PublicKey
 from pfedge_runtime.ledger import RowId
@@ -142,12 +142,11 @@ class Bundle:
             message = f"{self.path} is not signed, and only bundles signed by a trusted key are accepted"
             raise SignatureError(message)
         data = read_file(path, SignatureError)
-        statement = verify_statement(data, keys, SIGNED, source=str(path))
+        statement, signer = verify_statement(data, keys, SIGNED, source=str(path))
         if statement.get("subject") != self._subject():
             message = f"{path} signs another bundle: its digest is not that of {MANIFEST}"
             raise SignatureError(message)
-        _, signers = read_unverified(data, SIGNED, source=str(path))
-        return next(key.id for key in keys if key.id in signers)
+        return signer
 
     def sign(self, key: PrivateKey) -> None:
         """Sign the manifest, and with it every file and every row at export; forgetting leaves it valid.

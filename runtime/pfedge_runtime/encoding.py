@@ -19,7 +19,7 @@ from pfedge_runtime.errors import PfedgeError, StorageError
 
 JSON_BYTES = 16 << 20
 JSON_DEPTH = 64
-JSON_INTEGER = 2**53  # canonical JSON holds those below
+JSON_INTEGER, JSON_FLOAT = 2**53, 1e21  # canonical JSON has no way back for whole numbers between the two
 
 
 def read_file(path: Path, error_class: type[PfedgeError] = StorageError, *, limit: int = JSON_BYTES) -> bytes:
@@ -88,7 +88,8 @@ def _require_canonical(value: Any, depth: int) -> None:  # noqa: ANN401 -- any J
     if isinstance(value, str):
         value.encode()  # halves of surrogate pairs have no encoding
     elif isinstance(value, (int, float)):
-        if abs(value) >= JSON_INTEGER if isinstance(value, int) else not math.isfinite(value):
+        large = abs(value) >= JSON_INTEGER and (isinstance(value, int) or abs(value) < JSON_FLOAT)
+        if large or not math.isfinite(value):
             raise ValueError(type(value))
     elif value:
         if not depth:

@@ -1,7 +1,7 @@
 """Signed statements: in-toto Statement v1 in a DSSE envelope.
 
     data = sign_statement(subject, "pfedge/forget/v1", predicate, key)
-    statement = verify_statement(data, key.public, "pfedge/forget/v1", source="receipt.json")
+    statement, signer = verify_statement(data, key.public, "pfedge/forget/v1", source="receipt.json")
 
 The formats: https://github.com/in-toto/attestation (spec v1), https://github.com/secure-systems-lab/dsse.
 """
@@ -32,8 +32,10 @@ def sign_statement(
     return canonical_json(envelope.to_dict())
 
 
-def verify_statement(data: bytes, keys: list[PublicKey], predicate_type: str, *, source: str) -> dict[str, Any]:
-    """Return the statement of an envelope that one of `keys` signed.
+def verify_statement(
+    data: bytes, keys: list[PublicKey], predicate_type: str, *, source: str
+) -> tuple[dict[str, Any], str]:
+    """Return the statement of an envelope that one of `keys` signed, and that key's id.
 
     Raises:
         SignatureError: it is no such envelope, none of the keys signed it, or it states something else.
@@ -44,13 +46,13 @@ def verify_statement(data: bytes, keys: list[PublicKey], predicate_type: str, *,
     envelope = _read(data, source)
     trusted = [SSlibKey.from_crypto(key.key, keyid=key.id) for key in keys]
     try:
-        envelope.verify(trusted, 1)
+        (signer,) = envelope.verify(trusted, 1)
     except (VerificationError, ValueError) as error:
         signers = ", ".join(sorted(key_id[:16] for key_id in envelope.signatures)) or "nobody"
         known = ", ".join(key.id[:16] for key in keys) or "none"
         message = f"{source} is not signed by a key given for it: signed by {signers}, asked for {known}"
         raise SignatureError(message) from error
-    return _statement(envelope.payload, envelope.payload_type, predicate_type, source)
+    return _statement(envelope.payload, envelope.payload_type, predicate_type, source), signer
 
 
 def read_unverified(data: bytes, predicate_type: str, *, source: str) -> tuple[dict[str, Any], tuple[str, ...]]:

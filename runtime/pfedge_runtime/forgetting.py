@@ -155,7 +155,7 @@ def forget(
                     request or uuid.uuid4().hex,
                     plan.model_id,
                     plan.guarantee,
-                    bundle.row_ids(gone),
+                    bundle.row_ids(sorted(gone)),
                     stored.digest(),
                     smaller.digest(),
                     {"bundle": str(bundle.path.absolute())},

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from pfedge_runtime.encoding import read_file
-from pfedge_runtime.errors import KeyFileError, SignatureError
+from pfedge_runtime.errors import KeyFileError, SignatureError, StorageError
 from pfedge_runtime.storage import write_atomic, write_secret
 
 
@@ -98,7 +98,15 @@ class PrivateKey:
 
         Raises:
             StorageError: a file is there already, or cannot be written.
+            KeyFileError: `path` itself ends in `.pub`.
         """
+        public = path.with_suffix(".pub")
+        if public == path:
+            message = f"{path} is the name of a public key: give the private one another suffix, such as .pem"
+            raise KeyFileError(message)
+        if public.exists():
+            message = f"{public} exists: choose another name, or remove it first"
+            raise StorageError(message)
         key = cls(Ed25519PrivateKey.generate())
         write_secret(
             path,
@@ -106,7 +114,7 @@ class PrivateKey:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
         )
-        write_atomic(path.with_suffix(".pub"), key.public.to_pem())
+        write_atomic(public, key.public.to_pem())
         return key
 
     @classmethod

@@ -107,8 +107,9 @@ class Receipt:
         Raises:
             SignatureError: it is none, or none of them did.
         """
-        receipt = cls._read(verify_statement(data, keys, PREDICATE, source=source), source)
-        if receipt.device not in {key.id for key in keys}:
+        statement, signer = verify_statement(data, keys, PREDICATE, source=source)
+        receipt = cls._read(statement, source)
+        if receipt.device != signer:
             message = f"{source} speaks for another device ({receipt.device[:16]}) than the one that signed it"
             raise SignatureError(message)
         return receipt

@@ -74,7 +74,7 @@ def restore(state: DeviceState, data: bytes, *, class_id: int | None = None, sou
         if authority is None:
             message = "this device trusts no authority: what it forgot stays forgotten"
             raise StateError(message)
-        statement = verify_statement(data, [authority], PREDICATE, source=source)
+        statement, _ = verify_statement(data, [authority], PREDICATE, source=source)
         forget = _forget_of(statement, writer.key.public.id, ledger.entries, source)
         if class_id is not None and class_id not in {row.class_id for row in forget.rows}:
             message = f"{source} concerns {', '.join(row.describe() for row in forget.rows)}, not class {class_id}"

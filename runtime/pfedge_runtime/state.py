@@ -130,7 +130,8 @@ class DeviceState:
             message = f"{self.path} has a ledger and no device key: put {PRIVATE_KEY} and {PUBLIC_KEY} back"
             raise KeyFileError(message)
         require_above(self.floor.read(), None, 0, where=self.path)
-        private.unlink(missing_ok=True)  # of a first start that was killed before there was a ledger
+        for half in (private, public):  # of a first start that was killed before there was a ledger
+            half.unlink(missing_ok=True)
         key = PrivateKey.create(private)
         self.floor.raise_to(key.public.id, 0)
         return key

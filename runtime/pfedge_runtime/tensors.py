@@ -119,14 +119,19 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
             message = f"{source} is damaged or not a bank: its header is longer than the file"
             raise BankError(message)
         text = bytes(memoryview(data)[8 : 8 + size]).decode()
-        header = json.loads(text)
+        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
         about = header.pop("__metadata__", None)
         if not text.startswith("{") or not isinstance(about, dict) or set(about) != {"format"}:
             message = f"{source} is not a bank: its metadata is {about}"
             raise BankError(message)
-        arrays, end = {}, 0  # a name that stands twice leaves a hole where its first bytes lie
+        form = about["format"]
+        if not isinstance(form, str):
+            raise TypeError(form)
+        form.encode()  # halves of surrogate pairs have no encoding
+        arrays, end = {}, 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            dtype, shape, (start, stop) = np.dtype(DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+            name.encode()
+            dtype, shape, (start, stop) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
             if any(type(number) is not int or not 0 <= number <= len(data) for number in (*shape, start, stop)):
                 raise ValueError(name)
             if len(shape) > DIMENSIONS:
@@ -142,8 +147,18 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, struct.error) as error:
         message = f"{source} is damaged or not a bank: {error!r}"
         raise BankError(message) from error
-    return arrays, str(about["format"])
+    return arrays, form
 
 
-def _no_length(value: object) -> bool:
-    return type(value) is not int
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name that stands twice, of which readers could choose different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        message = "a name stands twice in its header"
+        raise ValueError(message)
+    return found
+
+
+def _no_constant(name: str) -> None:
+    """Refuse NaN and infinity, which JSON does not know."""
+    raise ValueError(name)

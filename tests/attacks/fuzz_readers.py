@@ -311,7 +311,7 @@ def receipt(folder):
         return canonical_json(envelope.to_dict())
 
     def restored(data):
-        statement = verify_statement(signed(data, AUTHORITY), [AUTHORITY.public], RESTORE, source="statement")
+        statement, _ = verify_statement(signed(data, AUTHORITY), [AUTHORITY.public], RESTORE, source="statement")
         _forget_of(statement, DEVICE.public.id, entries, "statement")
 
     envelope = genuine.sign(DEVICE)

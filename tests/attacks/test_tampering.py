@@ -283,3 +283,13 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(bundle_path
     os.mkfifo(bundle_path / name)
     with pytest.raises((BundleError, BankError), match=f"{name} is not a file|it has no {name}"):
         Bundle.open(bundle_path)
+
+
+def test_a_signature_is_reported_of_the_key_that_made_it(bundle_path, tmp_path):
+    one, two = (PrivateKey.create(tmp_path / f"{name}.pem") for name in ("one", "two"))
+    bundle = Bundle.open(bundle_path)
+    bundle.sign(one)
+    envelope = json.loads((bundle_path / "signature.json").read_bytes())
+    envelope["signatures"].append({"keyid": two.public.id, "sig": base64.b64encode(bytes(64)).decode()})
+    (bundle_path / "signature.json").write_bytes(canonical_json(envelope))
+    assert bundle.require_signature([two.public, one.public]) == one.public.id
