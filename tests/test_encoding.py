@@ -88,7 +88,7 @@ def test_a_small_file_is_read_whole_and_a_larger_one_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing", ".", "n" * 300])
 def test_what_is_no_file_is_an_error_of_the_class_asked_for(tmp_path, name):
-    with pytest.raises(BundleError, match="cannot read|is not a file"):
+    with pytest.raises(BundleError, match=r"cannot read|is not a file"):
         encoding.read_file(tmp_path / name, BundleError)
 
 

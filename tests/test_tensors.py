@@ -201,7 +201,7 @@ def test_a_file_is_read_whole(tmp_path):
     (tmp_path / "bank").write_bytes(SAMPLE)
     assert read_fleeting(tmp_path / "bank") == SAMPLE
     for name in ("missing", "."):
-        with pytest.raises(BankError, match="cannot read the bank|is not a file"):
+        with pytest.raises(BankError, match=r"cannot read the bank|is not a file"):
             read_fleeting(tmp_path / name)
 
 
