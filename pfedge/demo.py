@@ -46,7 +46,7 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     forgotten = bundle.manifest.find_class(digit)
     sample = out / f"a_{forgotten.name}.png"
     Image.fromarray(images[np.flatnonzero(test.labels == forgotten.id)[0]]).save(sample)
-    device = DeviceState(out / "device", FileFloor(out / "device.floor"))
+    device = DeviceState((out / "device").absolute(), FileFloor((out / "device.floor").absolute()))
     classifier = Classifier.open(bundle.path, state=device)
     backup = shutil.copytree(bundle.path, out / "backup")
     console.rule(f"predict, forget class {forgotten.name}, predict again")
@@ -74,16 +74,16 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     table.add_row(f"{sample.name} after", _say(one_after))
     table.add_row("training", f"{clock[1] - clock[0]:.1f} s")
     table.add_row("export, with parity on every test image", f"{clock[2] - clock[1]:.1f} s")
-    table.add_row("forgetting, with ledger, tombstone and receipt", f"{outcome.milliseconds:.1f} ms")
-    table.add_row("a copy of the bundle made before, put back", _put_back(backup, device))
+    table.add_row("forgetting", f"{outcome.milliseconds:.1f} ms")
+    table.add_row("the old bundle put back", _put_back(backup, device))
     receipt = Receipt.verify(Path(outcome.receipt).read_bytes(), [device.public_key()], source=outcome.receipt)
-    table.add_row("receipt, verified with the device's public key", f"{receipt.request}, {receipt.time}")
+    table.add_row("receipt, verified", f"of {receipt.time}, ledger of {receipt.ledger_lines} lines")
     worst = max(bank.largest_difference for bank in parity.banks)
     table.add_row("largest logit difference, torch against ONNX Runtime", f"{worst:.1e}")
     table.add_row("run folder (metrics, plots)", str(run.folder))
     table.add_row("bundle", str(bundle.path))
     console.print(table)
-    where = f"PFEDGE_STATE_DIR={device.path} PFEDGE_FLOOR_FILE={out / 'device.floor'}"
+    where = f"PFEDGE_STATE_DIR={device.path} PFEDGE_FLOOR_FILE={device.path.with_suffix('.floor')}"
     console.print(f"Try: {where} pfedge predict {sample} --bundle {bundle.path}", highlight=False, soft_wrap=True)
 
 

@@ -237,3 +237,12 @@ def test_adopting_again_mends_a_key_that_a_killed_adoption_cut_short(bundle_path
     cut_short.write_bytes(b"half")
     adopt(bundle, keys)
     assert len(Bundle.open(bundle_path).bank()) == 10
+
+
+def test_keys_of_another_sealed_export_do_not_replace_those_that_are_there(bundle_path, tmp_path, seal_bundle):
+    other = shutil.copytree(bundle_path, tmp_path / "other")
+    keys, others = seal_bundle(bundle_path), seal_bundle(other)
+    adopt(Bundle.open(bundle_path, read_bank=False), keys)
+    with pytest.raises(SealError, match="has another key of row 0 of this model, of another sealed export"):
+        adopt(Bundle.open(other, read_bank=False), others)
+    assert len(Bundle.open(bundle_path).bank()) == 10

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget, plan_forget
+from pfedge_runtime.adoption import adopt
 from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, StorageError, UnknownClassError, UsageError
+from pfedge_runtime.forgetting import recover
+from pfedge_runtime.state import DeviceState
 
 
 def files_but_bank(path):
@@ -136,3 +139,53 @@ def test_the_retained_logits_are_those_of_a_bank_that_never_had_the_row(bundle_p
     _, logits = classifier.logits(golden["images"])
     expected = classifier._engine.run(golden["images"], bank.drop({3})).logits
     assert np.array_equal(logits, expected)
+
+
+def killed_after_the_decision(path, classes, monkeypatch):
+    """Forget, and die once it is decided."""
+    with monkeypatch.context() as patch:
+        patch.setattr("pfedge_runtime.forgetting._destroy_keys", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            forget(path, classes, request="killed")
+
+
+def test_a_forget_whose_bundle_was_moved_is_finished_where_it_is_now(bundle_path, tmp_path, monkeypatch):
+    killed_after_the_decision(bundle_path, ["3"], monkeypatch)
+    moved = bundle_path.rename(tmp_path / "moved")
+    (problem,) = recover()
+    assert "put the bundle back, or name it where it is now" in problem
+    assert 3 not in Classifier.open(moved).bank.class_ids
+    assert recover() == []
+    assert (DeviceState.at().receipts / "killed.json").exists()
+
+
+def test_keys_of_a_decided_forget_go_even_where_the_bundle_is_gone(bundle_path, seal_bundle, monkeypatch):
+    keys = seal_bundle(bundle_path)
+    adopt(Bundle.open(bundle_path, read_bank=False), keys)
+    state, model_id = DeviceState.at(), Bundle.open(bundle_path).manifest.model_id
+    killed_after_the_decision(bundle_path, ["3"], monkeypatch)
+    shutil.rmtree(bundle_path)
+    assert state.row_key_path(model_id, 3, "").exists()
+    recover()
+    assert not state.row_key_path(model_id, 3, "").exists()
+
+
+def test_a_bundle_reached_through_a_link_is_the_same_bundle(bundle_path, tmp_path, monkeypatch):
+    (tmp_path / "current").symlink_to(bundle_path)
+    other = shutil.copytree(bundle_path, tmp_path / "other")
+    killed_after_the_decision(tmp_path / "current", ["3"], monkeypatch)
+    assert 3 not in Bundle.open(bundle_path).bank().class_ids
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to(other)
+    recover()
+    assert 3 not in Bundle.open(bundle_path).stored_bank().class_ids
+    assert 3 in Bundle.open(other, read_bank=False).stored_bank().class_ids
+
+
+def test_an_old_copy_loses_all_that_was_forgotten_before_with_the_next_forget(bundle_path, tmp_path):
+    old = shutil.copytree(bundle_path, tmp_path / "old")
+    forget(bundle_path, ["3"])
+    forget(bundle_path, ["0"])
+    outcome = forget(old, ["0"])
+    assert outcome.also == ("class 3 (3)",)
+    assert Bundle.open(old).bank().class_ids == Bundle.open(bundle_path).bank().class_ids

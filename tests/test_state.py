@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from pfedge_runtime import Bundle, forget, storage
-from pfedge_runtime.errors import KeyFileError, LedgerError, StorageError, TombstoneError
+from pfedge_runtime.errors import KeyFileError, LedgerError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.ledger import Entry
 from pfedge_runtime.state import DeviceState
 
@@ -158,3 +158,10 @@ def test_keys_of_rows_are_told_apart(device_state):
     state.row_key_path("m", 3, "a").parent.mkdir(parents=True)
     state.row_key_path("m", 3, "a").write_bytes(b"key")
     assert state.read_row_keys("m", places) == {(3, "a"): b"key"}
+
+
+@pytest.mark.parametrize("name", ["PFEDGE_STATE_DIR", "PFEDGE_FLOOR_FILE"])
+def test_a_relative_place_is_refused(monkeypatch, name):
+    monkeypatch.setenv(name, "here")
+    with pytest.raises(UsageError, match=f"{name} must be an absolute path"):
+        DeviceState.at()

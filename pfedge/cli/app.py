@@ -57,7 +57,7 @@ app.add_typer(receipt.app, name="receipt")
 app.add_typer(fleet.app, name="fleet")
 
 DEVICE_VERBS = {
-    *("adopt", "bench", "device", "eval", "forget", "inspect", "ledger", "predict", "receipt", "restore", "verify"),
+    *("adopt", "bench", "device", "eval", "forget", "inspect", "ledger", "predict", "restore", "verify"),
 }
 
 

@@ -41,13 +41,14 @@ def adopt(
     from pfedge_runtime.restoration import trust
 
     opened = Bundle.open(bundle, read_bank=False)
-    if authority is not None:
-        trust(opened.state, PublicKey.load(authority))
-        typer.echo(f"authority  {authority}: it alone may sign restorations")
+    key = PublicKey.load(authority) if authority else None
     taken, refused = adopt_bundle(opened, keys)
+    if key is not None:
+        trust(opened.state, key)
+        typer.echo(f"authority  {authority}: it alone may sign restorations")
     typer.echo(f"adopted    {bundle} (model {opened.manifest.model_id})")
     if keys is not None:
-        typer.echo(f"keys       {len(taken)} taken; you may now keep {keys} elsewhere, or destroy it")
+        typer.echo(f"keys       {len(taken)} of {len(opened.stored_bank())} taken; they now lie in this device's state")
     for row in refused:
         typer.echo(f"refused    the key of {row.describe()}: it was forgotten on this device")
 
@@ -59,7 +60,7 @@ def device(
 ) -> None:
     """Show this device's key, state folder and floor; what others need to check its receipts."""
     from pfedge_runtime.state import DeviceState
-    from pfedge_runtime.storage import write_atomic
+    from pfedge_runtime.storage import require_vacant, write_atomic
 
     state = DeviceState.at()
     ledger = state.ledger()
@@ -67,6 +68,7 @@ def device(
         message = f"this device has no state yet ({state.path}): pfedge adopt or the first pfedge forget makes it"
         raise StateError(message)
     if public_key is not None:
+        require_vacant(public_key)
         write_atomic(public_key, ledger.key.to_pem())
     floor = state.floor.read()
     result = {"key": ledger.key.id, "state": str(state.path), "lines": len(ledger.entries), "floor": floor and floor[1]}

@@ -65,8 +65,10 @@ def forget(
     """
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.forgetting import forget as forget_rows
-    from pfedge_runtime.forgetting import plan_forget
+    from pfedge_runtime.forgetting import plan_forget, recover
 
+    for problem in recover(at=bundle):
+        typer.echo(f"warning: {problem}", err=True)
     opened = Bundle.open(bundle, read_bank=False)
     asked = _Asked.of(opened, classes or [], sources or [], again=bool(sweep))
     plan = None if asked.done else plan_forget(opened, asked.classes, sources=asked.sources)
@@ -151,6 +153,8 @@ def _print_outcome(outcome: Forgetting | None, what: str, *, dry_run: bool) -> N
     else:
         typer.echo(f"forgot {what} in {outcome.milliseconds:.1f} ms; {left} classes are left")
         typer.echo(f"receipt {outcome.receipt}")
+    if outcome.also:
+        typer.echo(f"with them {', '.join(outcome.also)}: forgotten on this device before")
     if outcome.guarantee == "shared":
         typer.echo("guarantee shared: the rows are gone; weights that all classes share (LoRA) stay as they are")
     elif outcome.guarantee == "exact":

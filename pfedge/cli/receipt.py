@@ -20,10 +20,13 @@ KeyOption = Annotated[Path, typer.Option(help="The device's public key (pfedge d
 @app.command("list")
 def list_() -> None:
     """List this device's receipts."""
+    from pfedge_runtime.forgetting import recover
     from pfedge_runtime.receipt import Receipt
     from pfedge_runtime.state import DeviceState
 
     state = DeviceState.at()
+    for problem in recover(state):
+        typer.echo(f"warning: {problem}", err=True)
     for path in sorted(state.receipts.glob("*.json")):
         receipt = Receipt.verify(path.read_bytes(), [state.public_key()], source=str(path))
         typer.echo(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
@@ -83,10 +86,13 @@ def pdf(
 def _compare(receipt: Receipt, bundle: Path) -> list[str]:
     """Compare a receipt with a bundle: none of the rows may be there."""
     from pfedge_runtime.bundle import Bundle
-    from pfedge_runtime.errors import TombstoneError
+    from pfedge_runtime.errors import TombstoneError, UsageError
     from pfedge_runtime.sealed import places_of
 
     opened = Bundle.open(bundle, read_bank=False)
+    if opened.manifest.model_id != receipt.model_id:
+        message = f"{bundle} is of model {opened.manifest.model_id}, the receipt of model {receipt.model_id}"
+        raise UsageError(message)
     stored = opened.stored_bank()
     digests = {row.digest for row in opened.row_ids(places_of(stored))}
     there = [row.describe() for row in receipt.rows if row.digest in digests]

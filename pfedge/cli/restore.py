@@ -42,5 +42,11 @@ def restore(
     from pfedge_runtime.restoration import restore as lift
     from pfedge_runtime.state import DeviceState
 
-    entry = lift(DeviceState.at(), read_file(authority, SignatureError), class_id=class_id, source=str(authority))
-    typer.echo(f"{', '.join(row.describe() for row in entry.rows)} may be accepted again (request {entry.request})")
+    state = DeviceState.at()
+    entry = lift(state, read_file(authority, SignatureError), class_id=class_id, source=str(authority))
+    typer.echo(f"request {entry.request} is undone: {', '.join(row.describe() for row in entry.rows)}")
+    tombstones = state.tombstones()
+    for row in entry.rows:
+        still = tombstones.find(entry.model_id, row.class_id, row.source, row.digest)
+        if still is not None:
+            typer.echo(f"still refused: {row.describe()}, by request {still.request}, which needs its own statement")

@@ -66,6 +66,6 @@ def verify(
     typer.echo(f"files      manifest and {len(manifest.files)} files match their digests")
     typer.echo(f"signature  {f'key {signer}' if signer else 'not asked for: give --key or set PFEDGE_TRUSTED_KEYS'}")
     typer.echo(f"rows       {len(bank)} classes, each as it was exported{', sealed' if manifest.sealed else ''}")
-    typer.echo("device     none of them was forgotten here")
+    typer.echo(f"device     none of them is forbidden by the state {opened.state.path}")
     if selftest:
         typer.echo(f"self-test  {outcome.cases} cases on {device}, largest difference {outcome.largest_difference:.1e}")

@@ -68,7 +68,8 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
 
     Raises:
         UsageError: the bundle is not sealed and a key file was given.
-        SealError: the keys are another model's, or one does not open its row; nothing was taken.
+        SealError: the keys are another model's, one does not open its row, or the device has others; nothing was taken.
+        TombstoneError: it is not sealed, and brings back a row that was forgotten here.
         StorageError: the device's state cannot be written.
     """
     stored = bundle.stored_bank()
@@ -76,6 +77,7 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
         if keys is not None:
             message = f"{bundle.path} is not sealed: it needs no keys"
             raise UsageError(message)
+        bundle.bank()  # refused if it brings a forgotten row back
         found: dict[Place, bytes] = {}
     else:
         found = read_keys(keys, bundle.manifest.model_id) if keys else {}
@@ -97,9 +99,17 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
 
 
 def _keep(writer: Writer, bundle: Bundle, keys: Mapping[Place, bytes]) -> None:
+    paths = {place: writer.state.row_key_path(bundle.manifest.model_id, *place) for place in keys}
+    for place, path in paths.items():
+        if path.exists() and path.stat().st_size == KEY_BYTES and path.read_bytes() != keys[place]:
+            message = (
+                f"this device has another key of row {RowKey(*place)} of this model, of another sealed export of it: "
+                "nothing was taken; use one of the two bundles"
+            )
+            raise SealError(message)
     for place, key in keys.items():
-        path = writer.state.row_key_path(bundle.manifest.model_id, *place)
-        if path.exists() and path.read_bytes() != key:
+        path = paths[place]
+        if path.exists() and path.stat().st_size != KEY_BYTES:
             erase(path)  # cut short when an adoption was killed
         if not path.exists():
             make_folder(path.parent, mode=0o700)

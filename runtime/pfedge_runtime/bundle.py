@@ -194,7 +194,7 @@ class Bundle:
 
     def _being_forgotten(self, stored: Bank | SealedBank) -> set[Place]:
         """Return rows of this very bundle whose forget is decided and not finished: they are out from then on."""
-        here = str(self.path.absolute())
+        here = str(self.path.resolve())
         decided = {
             (row.class_id, row.source)
             for forget in self.state.ledger().pending()

@@ -136,7 +136,7 @@ class Classifier:
         """
         state = state or DeviceState.at()
         with suppress(StorageError):  # a device that cannot write refuses the rows all the same
-            recover(state)
+            recover(state, at=Path(path))
         bundle = Bundle.open(path, state=state)
         max_batch = options.get("batch_size", BATCH_SIZE)
         return cls(bundle, open_engine(bundle, device, threads=threads, max_batch=max_batch), **options)

@@ -26,16 +26,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.bundle import MANIFEST, Bundle
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.encoding import sha256_file
 from pfedge_runtime.engine_file import list_engines
-from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, PfedgeError, UnknownClassError, UsageError
+from pfedge_runtime.errors import (
+    AlreadyForgottenError,
+    BundleError,
+    LastRowError,
+    PfedgeError,
+    StorageError,
+    UnknownClassError,
+    UsageError,
+)
 from pfedge_runtime.ledger import Entry
-from pfedge_runtime.manifest import ClassEntry
+from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.receipt import Receipt
 from pfedge_runtime.sealed import Place, SealedBank, places_of, without
-from pfedge_runtime.state import DeviceState, Writer, now, require_allowed
+from pfedge_runtime.state import DeviceState, Writer, now
 from pfedge_runtime.storage import (
     erase,
     exclusive,
@@ -48,7 +56,7 @@ from pfedge_runtime.storage import (
     write_atomic,
 )
 
-REQUEST = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class Forgetting:
         milliseconds: what the transaction took, from taking the locks to the receipt; 0 for a plan.
         request: names the forget in the ledger and its receipt; empty for a plan.
         receipt: where the receipt lies; empty for a plan.
+        also: rows that go with them because this device forgot them before: the bundle is an old copy.
     """
 
     model_id: str
@@ -78,6 +87,7 @@ class Forgetting:
     milliseconds: float = 0.0
     request: str = ""
     receipt: str = ""
+    also: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -92,6 +102,7 @@ class Forgetting:
             "milliseconds": round(self.milliseconds, 3),
             "request": self.request,
             "receipt": self.receipt,
+            "also": list(self.also),
         }
 
 
@@ -103,7 +114,6 @@ def plan_forget(bundle: Bundle, classes: Sequence[str], *, sources: Sequence[str
         UnknownClassError: the model never had one of them.
         AlreadyForgottenError: one of them has no row any more, or never had one.
         LastRowError: no row would be left.
-        TombstoneError: a row that would stay was forgotten on this device.
     """
     return _plan(bundle, classes, sources)[0]
 
@@ -134,12 +144,16 @@ def forget(
         PfedgeError: as `Bundle.open` and `plan_forget`; StorageError where something cannot be written.
     """
     if request and not REQUEST.fullmatch(request):
-        message = f"a request id has 1 to 64 letters, digits, dots, dashes and underscores, got {request!r}"
+        message = (
+            f"a request id has 1 to 64 letters, digits and, not first, dots, dashes and underscores; got {request!r}"
+        )
         raise UsageError(message)
     bundle = Bundle.open(path, read_bank=False, state=state)  # it is read once nobody else can change it
     started = time.perf_counter()
     with bundle.state.writing() as writer:
-        _finish_all(writer)
+        problems = [text for text in _finish_all(writer, bundle.path) if str(bundle.path.resolve()) in text]
+        if problems:
+            raise StorageError(problems[0])
         if request and writer.ledger().find(request, "forget"):
             message = f"request {request!r} stands in this device's ledger already: each forget has its own"
             raise UsageError(message)
@@ -158,18 +172,22 @@ def forget(
                     bundle.row_ids(sorted(gone)),
                     stored.digest(),
                     smaller.digest(),
-                    {"bundle": str(bundle.path.absolute())},
+                    {"bundle": str(bundle.path.resolve())},
                 )
                 decision = writer.append(decision)
-                _destroy_keys(bundle, gone)
+                _destroy_keys(writer.state, decision)
                 replace_erasing(new, bundle.bank_path)
             receipt = _complete(writer, decision, bundle, smaller.digest())
     elapsed = (time.perf_counter() - started) * 1000
     return replace(plan, milliseconds=elapsed, request=decision.request, receipt=str(receipt))
 
 
-def recover(state: DeviceState | None = None) -> list[str]:
+def recover(state: DeviceState | None = None, *, at: Path | None = None) -> list[str]:
     """Finish what a killed forget decided; return what could not be finished, in words.
+
+    Args:
+        state: what the device remembers; by default what `DeviceState.at` finds.
+        at: a bundle in use: a forget whose bundle was moved is finished there, if it is of the same model.
 
     Raises:
         LedgerError, StateError: what the device remembers cannot be trusted.
@@ -182,18 +200,22 @@ def recover(state: DeviceState | None = None) -> list[str]:
     if not ledger.pending() and not receipts_missing and not ledger.torn:
         return []
     with state.writing() as writer:
-        return _finish_all(writer)
+        return _finish_all(writer, at)
 
 
-def _finish_all(writer: Writer) -> list[str]:
+def _finish_all(writer: Writer, at: Path | None) -> list[str]:
     """Finish every forget that was decided and not finished, and write the receipts that are missing."""
     problems = []
     for decision in writer.ledger().pending():
         try:
-            _finish(writer, decision)
+            _destroy_keys(writer.state, decision)  # for which no bundle is needed
+            _finish(writer, decision, _where(decision, at))
         except (PfedgeError, OSError) as error:
             rows = ", ".join(row.describe() for row in decision.rows)
-            problems.append(f"forgetting {rows} is decided (request {decision.request}) and not finished: {error}")
+            problems.append(
+                f"forgetting {rows} is decided (request {decision.request}) and not finished: {error}; put the bundle "
+                "back, or name it where it is now (--bundle)"
+            )
     for entry in writer.ledger().entries:
         if entry.act == "forgotten":
             _write_receipt(writer, entry)
@@ -201,9 +223,24 @@ def _finish_all(writer: Writer) -> list[str]:
     return problems
 
 
-def _finish(writer: Writer, decision: Entry) -> None:
+def _where(decision: Entry, at: Path | None) -> Path:
+    """Return where the bundle of a decision is: where it was, or at `at` if that has its model and it is gone there."""
+    path = Path(decision.about["bundle"])
+    if at is not None and not _holds(path, decision.model_id) and _holds(at, decision.model_id):
+        return at
+    return path
+
+
+def _holds(path: Path, model_id: str) -> bool:
+    try:
+        return Manifest.load(path / MANIFEST).model_id == model_id
+    except BundleError:
+        return False
+
+
+def _finish(writer: Writer, decision: Entry, path: Path) -> None:
     """Take up a forget after its decision, whatever of it was done."""
-    bundle = Bundle.open(decision.about["bundle"], read_bank=False, state=writer.state)
+    bundle = Bundle.open(path, read_bank=False, state=writer.state)
     if bundle.manifest.model_id != decision.model_id:
         message = f"{bundle.path} is another model by now"
         raise AlreadyForgottenError(message)
@@ -212,7 +249,6 @@ def _finish(writer: Writer, decision: Entry) -> None:
         require_sole_copy(bundle.bank_path)
         stored = bundle.stored_bank()
         gone = {(row.class_id, row.source) for row in decision.rows}
-        _destroy_keys(bundle, gone)
         if gone & set(places_of(stored)):
             stored = without(stored, gone)
             with staged_file(bundle.bank_path, stored.to_bytes()) as new:
@@ -245,9 +281,9 @@ def _receipt_path(state: DeviceState, request: str) -> Path:
     return state.receipts / f"{request}.json"
 
 
-def _destroy_keys(bundle: Bundle, places: set[Place]) -> None:
-    for class_id, source in sorted(places):
-        path = bundle.state.row_key_path(bundle.manifest.model_id, class_id, source)
+def _destroy_keys(state: DeviceState, decision: Entry) -> None:
+    for row in decision.rows:
+        path = state.row_key_path(decision.model_id, row.class_id, row.source)
         if path.exists():
             erase(path)
 
@@ -273,9 +309,9 @@ def _plan(
         raise LastRowError
     named = {entry.id for entry in entries}
     gone = {place for place in places_of(stored) if place[0] in named or (place[1] and place[1] in sources)}
+    also = _forgotten_before(bundle, stored) - gone
+    gone |= also
     smaller = without(stored, gone)
-    left = bundle.row_ids(places_of(smaller))
-    require_allowed(bundle.state, bundle.manifest.model_id, left, where=bundle.path)
     plan = Forgetting(
         model_id=bundle.manifest.model_id,
         guarantee=bundle.manifest.guarantee,
@@ -284,8 +320,16 @@ def _plan(
         coverage=smaller.class_ids,
         bank_before=stored.digest(),
         bank_after=smaller.digest(),
+        also=tuple(row.describe() for row in bundle.row_ids(sorted(also))),
     )
     return plan, stored, smaller, gone
+
+
+def _forgotten_before(bundle: Bundle, stored: Bank | SealedBank) -> set[Place]:
+    """Return rows of a bank that this device forgot: the bundle is a copy that brings them back."""
+    tombstones, model_id = bundle.state.tombstones(), bundle.manifest.model_id
+    rows = bundle.row_ids(places_of(stored))
+    return {(r.class_id, r.source) for r in rows if tombstones.find(model_id, r.class_id, r.source, r.digest)}
 
 
 def _require_sources(bundle: Bundle, stored: Bank | SealedBank, sources: Sequence[str]) -> None:

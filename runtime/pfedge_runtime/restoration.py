@@ -24,12 +24,15 @@ def trust(state: DeviceState, authority: PublicKey) -> Entry:
     """Record who may allow forgotten rows again. It can be said once, and only before anything was forgotten.
 
     Raises:
-        StateError: an authority is recorded already, or something was forgotten.
+        StateError: another authority is recorded already, or something was forgotten.
         StorageError: the ledger cannot be written.
     """
     with state.writing() as writer:
         ledger = writer.ledger()
-        if ledger.authority() is not None:
+        known = ledger.authority()
+        if known is not None and known.id == authority.id:
+            return next(entry for entry in ledger.entries if entry.act == "trust")
+        if known is not None:
             message = "this device has its authority already; it cannot be changed"
             raise StateError(message)
         if any(entry.act == "forget" for entry in ledger.entries):

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pfedge_runtime.encoding import read_file
-from pfedge_runtime.errors import KeyFileError, LedgerError, SealError, StorageError, TombstoneError
+from pfedge_runtime.errors import KeyFileError, LedgerError, SealError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.floor import FileFloor, Floor, require_above
 from pfedge_runtime.keys import PrivateKey, PublicKey
 from pfedge_runtime.ledger import Entry, Ledger, RowId, Tombstones
@@ -42,9 +42,17 @@ class DeviceState:
 
     @classmethod
     def at(cls) -> DeviceState:
-        """Return the state that the environment names; it need not exist."""
+        """Return the state that the environment names; it need not exist.
+
+        Raises:
+            UsageError: the environment names a relative path.
+        """
         import platformdirs
 
+        for name in (STATE_DIR, FLOOR_FILE):
+            if not Path(os.environ.get(name) or "/").is_absolute():
+                message = f"{name} must be an absolute path, or every folder would have a device of its own"
+                raise UsageError(message)
         folder = os.environ.get(STATE_DIR)
         path = Path(folder) if folder else platformdirs.user_state_path("pfedge")
         named = os.environ.get(FLOOR_FILE)
@@ -190,9 +198,10 @@ def require_allowed(state: DeviceState, model_id: str, rows: Iterable[RowId], *,
     for row in rows:
         forget = tombstones.find(model_id, row.class_id, row.source, row.digest)
         if forget is not None:
+            name = f"--source {row.source}" if row.source else f"--class {row.class_id}"
             message = (
                 f"{where} is refused: its row {row} was forgotten on this device at {forget.time} (receipt "
-                f"{forget.request}); drop it there too: pfedge forget --class {row.class_id} --bundle {where}"
+                f"{forget.request}); drop it there too: pfedge forget {name} --bundle {where}"
             )
             raise TombstoneError(message)
 
