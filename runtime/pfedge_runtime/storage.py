@@ -318,9 +318,10 @@ def _write(descriptor: int, data: bytes | bytearray) -> None:
 def _overwrite(descriptor: int) -> None:
     """Put zeros in the place of an open file's bytes, and flush them."""
     left = os.fstat(descriptor).st_size
+    zeros = memoryview(bytes(min(left, 1 << 20)))
     os.lseek(descriptor, 0, os.SEEK_SET)
     while left:
-        left -= os.write(descriptor, bytes(min(left, 1 << 20)))
+        left -= os.write(descriptor, zeros[: min(left, len(zeros))])
     os.fsync(descriptor)
 
 

@@ -9,6 +9,7 @@ written is byte for byte what the library writes, and what is read is what it re
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import struct
@@ -33,7 +34,8 @@ class Fleeting(bytearray):
 
     def __del__(self) -> None:
         """Overwrite them."""
-        self[:] = bytes(len(self))
+        if self:
+            ctypes.memset((ctypes.c_char * len(self)).from_buffer(self), 0, len(self))
 
 
 def empty_fleeting(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -132,7 +134,8 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             name.encode()
             dtype, shape, (start, stop) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-            if any(type(number) is not int or not 0 <= number <= len(data) for number in (*shape, start, stop)):
+            numbers = (*shape, start, stop)
+            if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > len(data):
                 raise ValueError(name)
             if len(shape) > DIMENSIONS:
                 raise ValueError(name)
