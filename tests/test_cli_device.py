@@ -201,8 +201,10 @@ def test_a_receipt_is_compared_with_a_bundle(cli, fails, receipt, bundle_path):
 def test_only_the_authority_can_undo_a_forget(cli, fails, receipt, tmp_path):
     restore = ("restore", "--class", "3", "--authority", "restore.json")
     PrivateKey.create(tmp_path / "stranger.pem")
-    cli("authorize", receipt, "--key", "stranger.pem", "--device", "device.pub")
-    assert "not signed by a key given for it" in fails(*restore)
+    statement = ("authorize", receipt, "--device", "device.pub", "--key")
+    cli(*statement, "stranger.pem", "--out", "stranger.json")
+    assert "not signed by a key given for it" in fails(*restore[:-1], "stranger.json")
+    assert "exists and is not empty" in fails(*statement, "boss.pem", "--out", "boss.pem")
     assert "class 3 (3) again" in cli("authorize", receipt, "--key", "boss.pem", "--device", "device.pub").stdout
     assert "concerns class 3 (3), not class 5" in fails(
         "restore", "--class", "5", "--authority", "restore.json", code=2

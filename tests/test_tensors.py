@@ -223,6 +223,7 @@ ENTRY = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]'
         '{"__metadata__":{"format":"f"},' + ENTRY.replace("{", '{"dtype":"U8",') + "}}",
         '{"__metadata__":{"x":"f"},"__metadata__":{"format":"f"},' + ENTRY + "}}",
         '{"__metadata__":{"format":"f"},' + ENTRY + ',"x":NaN}}',
+        '{"__metadata__":{"format":"f"},' + ENTRY.replace("[0,4]", "[-0,4]") + "}}",
     ],
 )
 def test_a_header_that_the_library_refuses_is_refused(header):

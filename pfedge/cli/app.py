@@ -56,10 +56,6 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(fleet.app, name="fleet")
 
-DEVICE_VERBS = {
-    *("adopt", "bench", "device", "eval", "forget", "inspect", "ledger", "predict", "restore", "verify"),
-}
-
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
     if value:
@@ -69,9 +65,8 @@ def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
 
 @app.callback()
 def root(
-    ctx: typer.Context,
     *,
-    version: Annotated[  # noqa: ARG001 -- its callback acts
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
@@ -92,24 +87,6 @@ def root(
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done, 130 interrupted.
     """
-    if ctx.invoked_subcommand in DEVICE_VERBS:
-        _finish_what_was_decided()
-
-
-def _finish_what_was_decided() -> None:
-    """Finish forgets that were killed, whatever verb comes next; say what cannot be finished and go on."""
-    from pfedge_runtime.errors import StorageError
-    from pfedge_runtime.forgetting import recover
-    from pfedge_runtime.state import DeviceState
-
-    if DeviceState.at().stamp() is None:
-        return
-    try:
-        problems = recover()
-    except StorageError as error:
-        problems = [str(error)]
-    for problem in problems:
-        typer.echo(f"warning: {problem}", err=True)
 
 
 def main() -> None:

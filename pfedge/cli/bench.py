@@ -10,6 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DeviceOption
+from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 
@@ -28,6 +29,7 @@ def bench(
 
     Inputs are those of the bundle's self-test. Forgetting is measured on a copy beside it; the bundle stays as it is.
     """
+    finish_decided(bundle)
     from pfedge_runtime.bench import bench as measure
     from pfedge_runtime.bundle import Bundle
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.options import BundleOption
+from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import StateError
 
 
@@ -40,6 +41,7 @@ def adopt(
     from pfedge_runtime.keys import PublicKey
     from pfedge_runtime.restoration import trust
 
+    finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     key = PublicKey.load(authority) if authority else None
     taken, refused = adopt_bundle(opened, keys)
@@ -62,6 +64,7 @@ def device(
     from pfedge_runtime.state import DeviceState
     from pfedge_runtime.storage import require_vacant, write_atomic
 
+    finish_decided()
     state = DeviceState.at()
     ledger = state.ledger()
     if ledger.key is None:

@@ -11,6 +11,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
+from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 REDIRECTED_WIDTH = 160  # in a file or a pipe no column is too many
@@ -74,6 +75,7 @@ def evaluate(
         if dataset is None:
             message = "a bundle does not say where its test data are: give --dataset"
             raise UsageError(message)
+        finish_decided(chosen)
         from pfedge_runtime.classifier import Classifier
 
         classifier = Classifier.open(chosen, device="cpu" if device == "auto" else device, batch_size=batch_size)

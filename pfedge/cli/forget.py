@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pfedge.cli.options import BundleOption
+from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,10 +66,9 @@ def forget(
     """
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.forgetting import forget as forget_rows
-    from pfedge_runtime.forgetting import plan_forget, recover
+    from pfedge_runtime.forgetting import plan_forget
 
-    for problem in recover(at=bundle):
-        typer.echo(f"warning: {problem}", err=True)
+    finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     asked = _Asked.of(opened, classes or [], sources or [], again=bool(sweep))
     plan = None if asked.done else plan_forget(opened, asked.classes, sources=asked.sources)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge.cli.recovery import finish_decided
 
 
 def inspect(
@@ -22,6 +23,7 @@ def inspect(
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.statistics_bank import StatisticsBank
 
+    finish_decided(bundle)
     opened = Bundle.open(bundle)
     manifest, bank = opened.manifest, opened.bank()
     result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pfedge.cli.recovery import finish_decided
+
 app = typer.Typer(no_args_is_help=True, help="The device's signed record of what it did to its banks.")
 
 KeyOption = Annotated[Path | None, typer.Option(help="The device's public key.", show_default="this device's")]
@@ -18,6 +20,7 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
     """Show this device's ledger: what it adopted, forgot, refused and restored."""
     from pfedge_runtime.state import DeviceState
 
+    finish_decided()
     ledger = DeviceState.at().ledger()
     for entry in ledger.entries:
         if as_json:
@@ -50,6 +53,8 @@ def verify(
     if path is not None and key is None:
         message = "a ledger file needs --key, the public key of the device it is from"
         raise UsageError(message)
+    if path is None:
+        finish_decided()
     ledger = Ledger.read(path, PublicKey.load(key)) if path and key else DeviceState.at().ledger()
     ledger.verify()
     typer.echo(f"the ledger verifies: {len(ledger.entries)} lines, head {ledger.head}")
@@ -68,6 +73,7 @@ def export(
     from pfedge_runtime.state import LEDGER, PUBLIC_KEY, DeviceState
     from pfedge_runtime.storage import staged_folder
 
+    finish_decided()
     state = DeviceState.at()
     state.ledger().verify()
     if not state.ledger_path.exists():

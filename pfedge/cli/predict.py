@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import PfedgeError
 
 
@@ -32,6 +33,7 @@ def predict(
     A path that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
     row's score is below what it accepts: no decision should be made.
     """
+    finish_decided(bundle)
     from pfedge_runtime.classifier import Classifier
 
     classifier = Classifier.open(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pfedge.cli.recovery import finish_decided
+
 if TYPE_CHECKING:
     from pfedge_runtime.receipt import Receipt
 
@@ -20,13 +22,11 @@ KeyOption = Annotated[Path, typer.Option(help="The device's public key (pfedge d
 @app.command("list")
 def list_() -> None:
     """List this device's receipts."""
-    from pfedge_runtime.forgetting import recover
     from pfedge_runtime.receipt import Receipt
     from pfedge_runtime.state import DeviceState
 
+    finish_decided()
     state = DeviceState.at()
-    for problem in recover(state):
-        typer.echo(f"warning: {problem}", err=True)
     for path in sorted(state.receipts.glob("*.json")):
         receipt = Receipt.verify(path.read_bytes(), [state.public_key()], source=str(path))
         typer.echo(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
@@ -76,8 +76,9 @@ def pdf(
     from pfedge_runtime.errors import SignatureError
     from pfedge_runtime.keys import PublicKey
     from pfedge_runtime.receipt_pdf import receipt_pdf
-    from pfedge_runtime.storage import write_atomic
+    from pfedge_runtime.storage import require_vacant, write_atomic
 
+    require_vacant(out)
     page = receipt_pdf(read_file(path, SignatureError), [PublicKey.load(key)], source=str(path))
     write_atomic(out, page)
     typer.echo(f"{out}: the signature of {path} verifies; the page itself proves nothing, keep {path} too")

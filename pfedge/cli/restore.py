@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pfedge.cli.recovery import finish_decided
+
 
 def authorize(
     receipt: Annotated[Path, typer.Argument(help="The receipt of the forget that may be undone.")],
@@ -21,8 +23,9 @@ def authorize(
     from pfedge_runtime.keys import PrivateKey, PublicKey
     from pfedge_runtime.receipt import Receipt
     from pfedge_runtime.restoration import authorize as sign
-    from pfedge_runtime.storage import write_atomic
+    from pfedge_runtime.storage import require_vacant, write_atomic
 
+    require_vacant(out)
     given = Receipt.verify(read_file(receipt, SignatureError), [PublicKey.load(device)], source=str(receipt))
     write_atomic(out, sign(given, PrivateKey.load(key)))
     typer.echo(f"{out}: device {given.device[:16]} may accept {', '.join(row.describe() for row in given.rows)} again")
@@ -42,6 +45,7 @@ def restore(
     from pfedge_runtime.restoration import restore as lift
     from pfedge_runtime.state import DeviceState
 
+    finish_decided()
     state = DeviceState.at()
     entry = lift(state, read_file(authority, SignatureError), class_id=class_id, source=str(authority))
     typer.echo(f"request {entry.request} is undone: {', '.join(row.describe() for row in entry.rows)}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pfedge.cli.options import DeviceOption
+from pfedge.cli.recovery import finish_decided
 
 
 def verify(
@@ -35,6 +36,7 @@ def verify(
     from pfedge_runtime.keys import PublicKey
 
     keys = [PublicKey.load(key)] if key else trusted_keys()
+    finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     signer = opened.require_signature(keys) if keys else None
     bank = opened.bank()

@@ -188,7 +188,6 @@ class Bundle:
         stored = without(stored, self._being_forgotten(stored))
         require_allowed(self.state, self.manifest.model_id, self.row_ids(places_of(stored)), where=self.path)
         bank = self._unseal(stored) if isinstance(stored, SealedBank) else stored
-        self._require_rows(bank)
         self._require_fit(bank)
         return bank
 
@@ -261,7 +260,9 @@ class Bundle:
 
     def _unseal(self, sealed: SealedBank) -> Bank:
         keys = self.state.read_row_keys(self.manifest.model_id, places_of(sealed))
-        return sealed.open(keys, self._digests())
+        bank = sealed.open(keys, self._digests())
+        self._require_rows(bank)
+        return bank
 
     def _require_fit(self, bank: Bank) -> None:
         """Compare the bank's fixed dimensions with the graph's inputs."""

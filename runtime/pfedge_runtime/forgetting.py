@@ -151,9 +151,10 @@ def forget(
     bundle = Bundle.open(path, read_bank=False, state=state)  # it is read once nobody else can change it
     started = time.perf_counter()
     with bundle.state.writing() as writer:
-        problems = [text for text in _finish_all(writer, bundle.path) if str(bundle.path.resolve()) in text]
-        if problems:
-            raise StorageError(problems[0])
+        here = str(bundle.path.resolve())
+        for decision, problem in _finish_all(writer, bundle.path):
+            if decision.about["bundle"] == here:
+                raise StorageError(problem)
         if request and writer.ledger().find(request, "forget"):
             message = f"request {request!r} stands in this device's ledger already: each forget has its own"
             raise UsageError(message)
@@ -172,7 +173,7 @@ def forget(
                     bundle.row_ids(sorted(gone)),
                     stored.digest(),
                     smaller.digest(),
-                    {"bundle": str(bundle.path.resolve())},
+                    {"bundle": here},
                 )
                 decision = writer.append(decision)
                 _destroy_keys(writer.state, decision)
@@ -200,11 +201,11 @@ def recover(state: DeviceState | None = None, *, at: Path | None = None) -> list
     if not ledger.pending() and not receipts_missing and not ledger.torn:
         return []
     with state.writing() as writer:
-        return _finish_all(writer, at)
+        return [problem for _, problem in _finish_all(writer, at)]
 
 
-def _finish_all(writer: Writer, at: Path | None) -> list[str]:
-    """Finish every forget that was decided and not finished, and write the receipts that are missing."""
+def _finish_all(writer: Writer, at: Path | None) -> list[tuple[Entry, str]]:
+    """Finish what was decided and not finished, and write receipts that are missing; return what could not be."""
     problems = []
     for decision in writer.ledger().pending():
         try:
@@ -212,10 +213,11 @@ def _finish_all(writer: Writer, at: Path | None) -> list[str]:
             _finish(writer, decision, _where(decision, at))
         except (PfedgeError, OSError) as error:
             rows = ", ".join(row.describe() for row in decision.rows)
-            problems.append(
+            problem = (
                 f"forgetting {rows} is decided (request {decision.request}) and not finished: {error}; put the bundle "
                 "back, or name it where it is now (--bundle)"
             )
+            problems.append((decision, problem))
     for entry in writer.ledger().entries:
         if entry.act == "forgotten":
             _write_receipt(writer, entry)

@@ -23,7 +23,7 @@ from pfedge_runtime.decision import Bank
 from pfedge_runtime.encoding import canonical_json, parse_json
 from pfedge_runtime.errors import BankError, LastRowError, SealError
 from pfedge_runtime.statistics import RowStatistics
-from pfedge_runtime.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.statistics_bank import KeyedRows, RowKey, StatisticsBank
 from pfedge_runtime.tensors import Fleeting, decode, encode, read_fleeting
 
 FORMAT = "pfedge-sealed/1"
@@ -33,7 +33,7 @@ Place = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class SealedBank:
+class SealedBank(KeyedRows):
     """The rows that a model still has, encrypted, in order of class and source. Immutable.
 
     Attributes:
@@ -43,20 +43,6 @@ class SealedBank:
 
     rows: dict[RowKey, bytes]
     of: str
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        """The classes that have at least one row, increasing."""
-        return tuple(sorted({key.class_id for key in self.rows}))
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The sources that have at least one row."""
-        return tuple(sorted({key.source for key in self.rows if key.source}))
-
-    def __len__(self) -> int:
-        """Return K, the number of classes that have a row."""
-        return len(self.class_ids)
 
     def keep(self, keys: Iterable[RowKey]) -> SealedBank:
         """Return the bank that has only these rows.

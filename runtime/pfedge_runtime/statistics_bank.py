@@ -63,8 +63,28 @@ class Head:
     bias: NDArray[np.float32]
 
 
+class KeyedRows:
+    """What banks have in common whose rows are of a class and, where kept apart, of a source."""
+
+    rows: dict[RowKey, Any]
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The classes that have at least one row, increasing."""
+        return tuple(sorted({key.class_id for key in self.rows}))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that have at least one row."""
+        return tuple(sorted({key.source for key in self.rows if key.source}))
+
+    def __len__(self) -> int:
+        """Return K, the number of classes that have a row."""
+        return len(self.class_ids)
+
+
 @dataclass(frozen=True, eq=False)
-class StatisticsBank:
+class StatisticsBank(KeyedRows):
     """The rows that a model of guarantee `exact` still has, in order of class and source. Immutable.
 
     Attributes:
@@ -100,24 +120,10 @@ class StatisticsBank:
         object.__setattr__(self, "rows", ordered)
         object.__setattr__(self, "_width", width)
 
-    def __len__(self) -> int:
-        """Return K, the number of classes that have a row."""
-        return len(self.class_ids)
-
     @property
     def width(self) -> int:
         """E, the width of the embedding."""
         return self._width
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        """The classes that have at least one row, increasing."""
-        return tuple(sorted({key.class_id for key in self.rows}))
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The sources that have at least one row."""
-        return tuple(sorted({key.source for key in self.rows if key.source}))
 
     def select(self, class_ids: Iterable[int]) -> StatisticsBank:
         """Return the bank that has only the rows of these classes.

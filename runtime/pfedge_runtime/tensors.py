@@ -27,6 +27,7 @@ DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8
 NAMES = {dtype.str: name for name, dtype in DTYPES.items()}
 HEADER_BYTES = 100_000_000  # the library's own bound
 DIMENSIONS = 2  # no part of a row has more
+FIELDS = 3  # of an entry: dtype, shape, data_offsets
 
 
 class Fleeting(bytearray):
@@ -116,41 +117,54 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
         BankError: the bytes are not a whole safetensors file with that metadata and no other; `source` names it.
     """
     try:
-        (size,) = struct.unpack_from("<Q", data)
-        if size > min(HEADER_BYTES, len(data) - 8):
-            message = f"{source} is damaged or not a bank: its header is longer than the file"
-            raise BankError(message)
-        text = bytes(memoryview(data)[8 : 8 + size]).decode()
-        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-        about = header.pop("__metadata__", None)
-        if not text.startswith("{") or not isinstance(about, dict) or set(about) != {"format"}:
-            message = f"{source} is not a bank: its metadata is {about}"
-            raise BankError(message)
-        form = about["format"]
-        if not isinstance(form, str):
-            raise TypeError(form)
-        form.encode()  # halves of surrogate pairs have no encoding
+        header, form, size = _read_header(data)
         arrays, end = {}, 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            name.encode()
             dtype, shape, (start, stop) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
             numbers = (*shape, start, stop)
-            if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > len(data):
-                raise ValueError(name)
-            if len(shape) > DIMENSIONS:
+            if set(map(type, numbers)) != {int} or max(numbers) > len(data):
                 raise ValueError(name)
             count = math.prod(shape)
-            if start != end or stop - start != count * dtype.itemsize:
+            if (
+                len(shape) > DIMENSIONS
+                or len(entry) != FIELDS
+                or start != end
+                or stop - start != count * dtype.itemsize
+            ):
                 raise ValueError(name)
             arrays[name] = np.frombuffer(data, dtype=dtype, count=count, offset=8 + size + start).reshape(shape)
             end = stop
         if 8 + size + end != len(data):
-            message = f"{source} is damaged or not a bank: it is longer or shorter than its header says"
-            raise BankError(message)
+            raise ValueError(end)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, struct.error) as error:
         message = f"{source} is damaged or not a bank: {error!r}"
         raise BankError(message) from error
     return arrays, form
+
+
+def _read_header(data: bytes | bytearray) -> tuple[dict[str, Any], str, int]:
+    """Return what a header says of each array, its metadata entry `format`, and how long it is.
+
+    Raises:
+        ValueError, TypeError, AttributeError, RecursionError, struct.error: it is not whole, or not as we write it.
+    """
+    (size,) = struct.unpack_from("<Q", data)
+    if size > min(HEADER_BYTES, len(data) - 8):
+        message = "its header is longer than the file"
+        raise ValueError(message)
+    text = bytes(memoryview(data)[8 : 8 + size]).decode()
+    header = json.loads(text, object_pairs_hook=_unique, parse_int=_natural)
+    about = header.pop("__metadata__", None)
+    if not text.startswith("{") or not isinstance(about, dict) or set(about) != {"format"}:
+        message = f"its metadata is {about}"
+        raise ValueError(message)
+    form = about["format"]
+    if not isinstance(form, str):
+        message = f"its format is {form}"
+        raise TypeError(message)
+    for name in (form, *header):
+        name.encode()  # halves of surrogate pairs have no encoding
+    return header, form, size
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -162,6 +176,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> None:
-    """Refuse NaN and infinity, which JSON does not know."""
-    raise ValueError(name)
+def _natural(digits: str) -> int:
+    """Read a number of a header: a length or an offset, and no minus zero either."""
+    if digits.startswith("-"):
+        raise ValueError(digits)
+    return int(digits)
