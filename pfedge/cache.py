@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -48,6 +49,13 @@ def choose_place(asked: str, needed: int, folder: Path) -> str:
     if needed <= free * MEMORY_SHARE:
         return "memory"
     return "disk" if needed <= shutil.disk_usage(folder).free * DISK_SHARE else "none"
+
+
+class LookSource(Protocol):
+    """What gives looks at inputs by index: a cache, or a part of one."""
+
+    def batch(self, index: NDArray[np.int64]) -> Look:
+        """Return what rows need to know of the inputs at `index`."""
 
 
 class Looks:

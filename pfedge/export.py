@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pfedge.errors import DataError
+from pfedge.errors import DataError, RunError
 from pfedge.run import Run
 from pfedge.static import static_graph
 from pfedge_export import ParityReport, Recipe, export_bundle
@@ -16,9 +17,11 @@ from pfedge_export.gate import MAX_DROP, Validation
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.parity import TOLERANCE
 from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.encoding import sha256_file
 from pfedge_runtime.keys import PrivateKey
 from pfedge_runtime.storage import require_vacant
 
+AUDIT_SCHEMA = "pfedge-audit/1"
 EXACT_TOLERANCE = 1e-5
 VALIDATION_INPUTS = 2000
 
@@ -42,6 +45,7 @@ class ExportSettings:
         static_batch: inputs of every call of a second graph with fixed shapes; 0 is without one.
         keys_out: seals each row, and puts their keys into this new file.
         signer: signs the bundle.
+        audits: reports (`report.json`) of audits of this run, whose digests go into the manifest.
     """
 
     out: Path
@@ -58,6 +62,7 @@ class ExportSettings:
     static_batch: int = 0
     keys_out: Path | None = None
     signer: PrivateKey | None = None
+    audits: tuple[Path, ...] = ()
 
 
 def export_run(
@@ -69,6 +74,7 @@ def export_run(
         PfedgeError: the run, its backbone, the data set or the destination cannot be used, or parity fails.
     """
     require_vacant(settings.out)
+    audits = read_audits(run, settings.audits)
     on_progress("loading the model")
     model = run.load_model(settings.model_name)
     preprocess = model.backbone.preprocess
@@ -98,6 +104,7 @@ def export_run(
         quantization=settings.quantization,
         max_drop=settings.max_drop,
         static_batch=settings.static_batch,
+        audits=audits,
     )
     validation = None
     if settings.precision != "fp32":
@@ -116,3 +123,30 @@ def export_run(
         signer=settings.signer,
         on_progress=on_progress,
     )
+
+
+def read_audits(run: Run, paths: Sequence[Path]) -> dict[str, str]:
+    """Return class id, as text -> SHA-256 of the report of its audit.
+
+    Raises:
+        RunError: a file is no report, is of another run, or there are two of one class.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        try:
+            report = json.loads(path.read_bytes())
+            schema, model, class_id = report["schema"], report["run"]["model_sha256"], str(int(report["class"]["id"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"{path} is no audit report: give the report.json of pfedge audit"
+            raise RunError(message) from error
+        if schema != AUDIT_SCHEMA:
+            message = f"{path} has schema {schema!r}; this version of pfedge knows {AUDIT_SCHEMA!r}"
+            raise RunError(message)
+        if model != sha256_file(run.model_file):
+            message = f"{path} is the audit of another run than {run.folder}"
+            raise RunError(message)
+        if class_id in found:
+            message = f"two audits of class {class_id}: {path} is the second"
+            raise RunError(message)
+        found[class_id] = sha256_file(path)
+    return found

@@ -107,11 +107,20 @@ class IsolatedModel(nn.Module):
         if not self.training:
             spare = -rows % ROW_GROUP
             prompts, weight, bias = (torch.cat([p, p[:1].expand(spare, *p.shape[1:])]) for p in (prompts, weight, bias))
+        return self.read(self.row_cls(look, prompts), look, weight, bias)[:, :rows]
+
+    def row_cls(self, look: Look, prompts: Tensor) -> Tensor:
+        """Return what CLS has become behind each row's prompts `[R, T, D]`: `[B, R, D]`."""
         tokens = _row_tokens(prompts, self.backbone.first_token())[None].expand(len(look.embedding), -1, -1, -1)
         for number, block in enumerate(self.backbone.blocks):
             part = take_apart(block, self.backbone.heads)
             tokens = attend_one_way(part, tokens, look.keys[:, number], look.values[:, number])
-        return _read(tokens[:, :, -1], look.embedding, weight, bias)[:, :rows]
+        return tokens[:, :, -1]
+
+    @staticmethod
+    def read(own: Tensor, look: Look, head_weight: Tensor, head_bias: Tensor) -> Tensor:
+        """Return logits `[B, R]` of rows' CLS `[B, R, D]`, under heads `[R, D + E]` and biases `[R]`."""
+        return _read(own, look.embedding, head_weight, head_bias)
 
     def bank(self) -> PromptBank:
         """Return the rows as a bank."""

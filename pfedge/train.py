@@ -151,8 +151,8 @@ def open_dataset(config: TrainConfig, settings: Settings, backbone: Backbone) ->
     )
     dataset.require_kind(backbone.preprocess, backbone=backbone.name)
     excluded = [dataset.class_id(text) for text in config.exclude]
-    dataset = replace(dataset, train=dataset.train.where(~np.isin(dataset.train.labels, excluded)))
-    return replace(dataset, train=dataset.train.sample(config.train_limit, config.seed))
+    sample = dataset.train.sample(config.train_limit, config.seed)  # first: without a class means the same others
+    return replace(dataset, train=sample.where(~np.isin(sample.labels, excluded)))
 
 
 def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Run, dict[str, Any]]:
@@ -291,6 +291,12 @@ def shared_loss(model: PromptBankModel, inputs: Tensor, target: Tensor, generato
 def step_seed(seed: int, epoch: int, step: int) -> int:
     """Return the seed of one step: distinct, and a function of (seed, epoch, step) alone."""
     return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def config_of(described: dict[str, Any]) -> TrainConfig:
+    """Return the configuration that a run remembers, as `describe_run` gave it."""
+    lists = {key: tuple(described[key]) for key in ("exclude", "embedding_blocks")}
+    return TrainConfig(**{**described, **lists})
 
 
 def describe_run(

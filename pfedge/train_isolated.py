@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from pfedge import plots
 from pfedge.backbone import load_backbone
-from pfedge.cache import Looks
+from pfedge.cache import Looks, LookSource
 from pfedge.calibration import calibration_split, set_thresholds
 from pfedge.data import Split
 from pfedge.data.views import views
@@ -88,8 +90,8 @@ def train_isolated(config: TrainConfig, settings: Settings, console: Console) ->
         epochs = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
         while state.epoch <= config.epochs:
             started = time.perf_counter()
-            loss = _epoch(
-                model, optimizer, caches[0], dataset.train.labels, labels, config, state.epoch, autocast, stop, run
+            loss = Epochs(model, optimizer, caches[0], dataset.train.labels, config, autocast).run(
+                state.epoch, partial(_stop_if_asked, stop, run)
             )
             seconds = time.perf_counter() - started
             scores, own = _logits(model, caches[1], autocast), labels.positions(val.labels).numpy()
@@ -157,41 +159,55 @@ def _fill(cache: Looks, progress: Progress, stop: StopRequest, run: Run) -> None
     progress.remove_task(bar)
 
 
-def _epoch(
-    model: IsolatedModel,
-    optimizer: torch.optim.Optimizer,
-    cache: Looks,
-    ids: NDArray[np.int64],
-    labels: RowLabels,
-    config: TrainConfig,
-    epoch: int,
-    autocast: AbstractContextManager[Any],
-    stop: StopRequest,
-    run: Run,
-) -> float:
-    """Take one epoch's steps and return the mean loss; random choices are those of (seed, epoch) alone."""
-    model.train()
-    rng = np.random.default_rng((config.seed, epoch))
-    order = rng.permutation(len(ids))
-    shown = order + len(ids) * rng.integers(config.views, size=len(ids))
-    torch.manual_seed(step_seed(config.seed, epoch, 0))
-    total = 0.0
-    batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
-    for step, index in enumerate(batches):
-        seen = shown[step * config.batch_size :][: len(index)]
-        done = (epoch - 1 + step / len(batches)) / config.epochs
-        optimizer.param_groups[0]["lr"] = (config.lr or LR) * (1 + math.cos(math.pi * done)) / 2
-        target = labels.positions(ids[index]).to(model.prompts.device)
-        with autocast:
-            logits = model.score(cache.batch(seen))
-        loss = isolated_loss(logits.float(), target)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        total += loss.item()
-        if stop.requested:
-            raise TrainingInterruptedError(run.folder)
-    return total / len(batches)
+@dataclass(frozen=True)
+class Epochs:
+    """What the epochs of one training share.
+
+    Attributes:
+        model: whose rows are trained.
+        optimizer: of its rows.
+        looks: what the backbone makes of each training input, and of further views of all of them behind.
+        ids: int64 `[N]`, class ids.
+        config: the recipe.
+        autocast: the precision.
+    """
+
+    model: IsolatedModel
+    optimizer: torch.optim.Optimizer
+    looks: LookSource
+    ids: NDArray[np.int64]
+    config: TrainConfig
+    autocast: AbstractContextManager[Any]
+
+    def run(self, epoch: int, before_step: Callable[[], None] = lambda: None) -> float:
+        """Take one epoch's steps and return the mean loss; random choices are those of (seed, epoch) alone."""
+        model, config, labels = self.model, self.config, RowLabels(self.model.class_ids)
+        model.train()
+        rng = np.random.default_rng((config.seed, epoch))
+        order = rng.permutation(len(self.ids))
+        shown = order + len(self.ids) * rng.integers(config.views, size=len(self.ids))
+        torch.manual_seed(step_seed(config.seed, epoch, 0))
+        total = 0.0
+        batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
+        for step, index in enumerate(batches):
+            before_step()
+            seen = shown[step * config.batch_size :][: len(index)]
+            done = (epoch - 1 + step / len(batches)) / config.epochs
+            self.optimizer.param_groups[0]["lr"] = (config.lr or LR) * (1 + math.cos(math.pi * done)) / 2
+            target = labels.positions(self.ids[index]).to(model.prompts.device)
+            with self.autocast:
+                logits = model.score(self.looks.batch(seen))
+            loss = isolated_loss(logits.float(), target)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            self.optimizer.step()
+            total += loss.item()
+        return total / len(batches)
+
+
+def _stop_if_asked(stop: StopRequest, run: Run) -> None:
+    if stop.requested:
+        raise TrainingInterruptedError(run.folder)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +59,7 @@ class Recipe:
         quantization: of int8: `dynamic`, or `static` with scales of validation inputs.
         max_drop: by how much accuracy may fall in fewer bits.
         static_batch: inputs of every call of the graph with fixed shapes, where there is one.
+        audits: class id, as text -> SHA-256 of the report of the audit of forgetting that class.
     """
 
     guarantee: str
@@ -73,6 +74,7 @@ class Recipe:
     quantization: str = "dynamic"
     max_drop: float = MAX_DROP
     static_batch: int = 1
+    audits: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the choices.
@@ -176,6 +178,7 @@ def export_bundle(
             precision=recipe.precision,
             gate=judged,
             sealed=keys_out is not None,
+            audits=recipe.audits,
         )
         write_atomic(folder / MANIFEST, manifest.to_bytes())
         if signer is not None:

@@ -9,6 +9,7 @@ import typer
 
 import pfedge
 from pfedge.cli import (
+    audit,
     bench,
     demo,
     device,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("audit")(audit.audit)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("forget")(forget.forget)
@@ -75,6 +77,7 @@ def root(
     \b
     pfedge train --dataset bloodmnist     train one removable row per class on a frozen backbone
     pfedge eval RUN                       accuracy in every prompt mode, and after forgetting every subset
+    pfedge audit RUN --forget 3           attack what is left, and compare with a model that never knew the class
     pfedge import-reference CKPT.pt       a checkpoint of the paper's published code, as a run
     pfedge export RUN                     an ONNX bundle whose rows are a run-time input
     pfedge predict cell.png               on the device, without PyTorch
@@ -85,7 +88,7 @@ def root(
     pfedge fleet status DIR --expect FILE which devices have forgotten, and which are overdue
     pfedge bench                          how fast a bundle is on this machine, and what forgetting takes
 
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done, 130 interrupted.
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done or an audit not passed, 130 interrupted.
     """
 
 

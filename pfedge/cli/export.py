@@ -62,6 +62,10 @@ def export(
     seal: Annotated[
         bool, typer.Option("--seal", help="Encrypt each row; the keys go to OUT.keys.json, for pfedge adopt.")
     ] = False,
+    audit: Annotated[
+        list[Path] | None,
+        typer.Option(help="report.json of pfedge audit; its digest goes into bundle and receipts. Repeatable."),
+    ] = None,
     data_root: DataRootOption = None,
     download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
@@ -77,6 +81,7 @@ def export(
     pfedge export runs/blood --to tensorrt-rtx                  float16, and an engine for each kind of GPU
     pfedge export bundle --to tensorrt-rtx                      engines for a bundle that is there
     pfedge export runs/blood --sign signer.pem --seal           signed, and each row under a key of its own
+    pfedge export runs/blood --audit report/report.json         receipts will name the audit
     """
     if to not in TARGETS:
         message = f"unknown target {to!r}; known are {', '.join(TARGETS)}"
@@ -95,8 +100,8 @@ def export(
     builder = EngineBuilder(to) if to != "onnx" else None  # what is missing is said before the long work
     outcome: dict[str, Any] = {}
     if (run / MANIFEST).is_file():
-        if sign or seal:
-            message = "--sign and --seal are of a new bundle: export the run again"
+        if sign or seal or audit:
+            message = "--sign, --seal and --audit are of a new bundle: export the run again"
             raise UsageError(message)
         if builder is None:
             message = f"{run} is a bundle: --to tensorrt or tensorrt-rtx builds engines into it"
@@ -118,6 +123,7 @@ def export(
             static_batch=static_batch,
             keys_out=out.with_name(f"{out.name}.keys.json") if seal else None,
             signer=PrivateKey.load(sign) if sign else None,
+            audits=tuple(audit or ()),
         )
         bundle, report = export_run(Run.open(run), settings, on_progress=_say)
         outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}

@@ -262,6 +262,12 @@ def _complete(writer: Writer, decision: Entry, bundle: Bundle, bank_after: str) 
     """Enter the end into the ledger, raise the floor and write the receipt; return where it lies."""
     files = bundle.manifest.files
     about = {"bank_file": sha256_file(bundle.bank_path), "graph": files["graph.onnx"]["sha256"]}
+    audits = bundle.manifest.audits
+    named = [
+        audits[str(class_id)] for class_id in sorted({row.class_id for row in decision.rows}) if str(class_id) in audits
+    ]
+    if named:
+        about["audit"] = " ".join(named)
     with suppress(PfedgeError):  # a damaged engine is refused when it is loaded; it holds no row
         about |= {f"engine:{one['target']}-{one['sha256'][:8]}": one["sha256"] for one in list_engines(bundle.path)}
     end = replace(decision, act="forgotten", time=now(), bank_after=bank_after, about=about)

@@ -22,6 +22,7 @@ SCHEMA = "pfedge-bundle/1"
 GUARANTEES = ("shared", "isolated", "exact")
 PRECISIONS = ("fp32", "fp16", "int8")
 MODEL_ID = re.compile("[0-9a-f]{32}")
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Manifest:
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
         gate: the report of the comparison of that precision with float32; empty for `fp32`.
         sealed: whether the bank's rows are encrypted.
+        audits: class id, as text -> SHA-256 of the report of the audit of forgetting that class.
     """
 
     model_id: str
@@ -87,6 +89,7 @@ class Manifest:
     precision: str = "fp32"
     gate: dict[str, Any] = field(default_factory=dict, hash=False)
     sealed: bool = False
+    audits: dict[str, str] = field(default_factory=dict, hash=False)
 
     def find_class(self, text: str) -> ClassEntry:
         """Return the class with this id or name.
@@ -122,6 +125,7 @@ class Manifest:
             "made_by": self.made_by,
             **({"precision": self.precision, "gate": self.gate} if self.precision != "fp32" else {}),
             **({"sealed": True} if self.sealed else {}),
+            **({"audits": self.audits} if self.audits else {}),
         }
 
     def to_bytes(self) -> bytes:
@@ -207,6 +211,7 @@ def _from_json(value: dict[str, Any]) -> Manifest:
         precision=value.get("precision", "fp32"),
         gate=dict(value.get("gate", {})),
         sealed=value.get("sealed", False) is True,
+        audits=dict(value.get("audits", {})),
     )
     if not _well_typed(manifest):
         message = "a field of a manifest is of another type, or out of range"
@@ -235,6 +240,8 @@ def _well_typed(manifest: Manifest) -> bool:
         and all(isinstance(array["shape"], list) for array in arrays)
         and MODEL_ID.fullmatch(manifest.model_id) is not None
         and manifest.precision in PRECISIONS
+        and set(manifest.audits) <= {str(one.id) for one in manifest.classes}
+        and all(isinstance(text, str) and SHA256.fullmatch(text) for text in manifest.audits.values())
         and symbols <= {"B", "P", "R"}
         and inputs | ({"prompts"} if manifest.guarantee != "exact" else set()) <= set(manifest.inputs)
         and set(manifest.reach) == {"rows", "shared"}

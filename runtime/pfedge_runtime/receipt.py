@@ -40,7 +40,8 @@ class Receipt:
         bank_file: SHA-256 of the bank's file after.
         graph: SHA-256 of the graph, which forgetting does not change.
         engines: SHA-256 of each engine, by key; likewise.
-        audit: SHA-256 of the audit report that the bundle names; empty where it names none.
+        audit: SHA-256 of the audit report that the bundle names for the class, of several in the order of their
+            ids with a space between; empty where it names none.
         ledger_lines: how many lines the device's ledger had when the forget was finished.
         ledger_head: SHA-256 of the last of them.
         device: id of the device's key.

@@ -1,0 +1,80 @@
+"""The reference: the same recipe, trained without the class.
+
+reference = retrained(run, class_id, cache, settings, console)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pfedge.errors import RunError
+from pfedge.run import RESUME, Run
+from pfedge.train import Settings, TrainConfig, config_of, train
+from pfedge.train_exact import train_exact
+from pfedge.train_isolated import train_isolated
+from pfedge_runtime.encoding import canonical_json
+
+FREE = {"dataset", "model_name", "exclude", "seed"}  # where things lie may differ, and a reference has its own chance
+
+
+def retrained(
+    run: Run, class_id: int, config: TrainConfig, data_digest: str, cache: Path, settings: Settings, console: Console
+) -> Run:
+    """Train the recipe of a run without one class, or open what was trained so before.
+
+    Args:
+        run: of any guarantee.
+        class_id: the class to leave out.
+        config: the run's recipe, with data set and backbone where they are now.
+        data_digest: of the inputs of the audit: other data make another reference.
+        cache: where references are kept.
+        settings: data root, device, precision.
+        console: where progress is shown.
+
+    Raises:
+        PfedgeError: it cannot be trained.
+        TrainingInterruptedError: Ctrl-C; the next call goes on.
+    """
+    recipe: dict[str, Any] = {key: value for key, value in run.config["train"].items() if key not in FREE - {"seed"}}
+    identity = {
+        "recipe": {key: str(value) for key, value in recipe.items()},
+        "classes": [other for other in run.config["class_ids"] if other != class_id],
+        "backbone": run.config["backbone_digest"],
+        "data": data_digest,
+    }
+    folder = cache / f"reference-{hashlib.sha256(canonical_json(identity)).hexdigest()[:16]}"
+    if (folder / "model.safetensors").is_file():
+        return Run.open(folder)
+    without = replace(config, exclude=(*config.exclude, str(class_id)))
+    resume = (folder / RESUME).is_file()
+    own = replace(settings, out=folder, save_dir=folder, resume=resume, overwrite=not resume, keep=1, eval_every=10**6)
+    console.print(f"training the reference, without class {class_id}, in {folder}", highlight=False, soft_wrap=True)
+    how = {"shared": train, "isolated": train_isolated, "exact": train_exact}[config.guarantee]
+    return how(without, own, console)[0]
+
+
+def require_reference(run: Run, reference: Run, class_id: int) -> Run:
+    """Return a run that was given as the reference.
+
+    Raises:
+        RunError: it is not of the same recipe without the class.
+    """
+    wanted = [other for other in run.config["class_ids"] if other != class_id]
+    if reference.config["class_ids"] != wanted:
+        message = f"{reference.folder} has rows {reference.config['class_ids']}; the reference must have {wanted}"
+        raise RunError(message)
+    ours, theirs = config_of(run.config["train"]), config_of(reference.config["train"])
+    differ = sorted(key for key in vars(ours) if key not in FREE and getattr(ours, key) != getattr(theirs, key))
+    if run.config["backbone_digest"] != reference.config["backbone_digest"]:
+        differ.append("backbone")
+    if run.config["classes"] != reference.config["classes"]:
+        differ.append("classes")
+    if differ:
+        message = f"{reference.folder} is no reference for {run.folder}: it differs in {', '.join(differ)}"
+        raise RunError(message)
+    return reference

@@ -1,0 +1,483 @@
+"""Attacks on a model's weights and on the rows that are left, through torch.
+
+The three models are `Subject`s; what each attack learns, it learns from the same inputs in all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_samples
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from pfedge.audit.measure import Attack, Measure, Skipped, Trio, compare, from_draws
+from pfedge.audit.pool import TEST, TRAIN, VAL, Pool
+from pfedge.audit.roc import auc
+from pfedge.audit.subject import BATCH, Features, Index, NewRow, Subject
+
+SHOTS = (5, 20, 100)
+PROBE_DRAWS = 10
+PROBE_OTHERS = 100
+MIN_INPUTS = 20
+RELEARN_SHOTS = (5, 20)
+RELEARN_DRAWS = 3
+STEPS = (0, 1, 2, 4, 8, 16, 32)
+POSITIVES = NEGATIVES = 8
+TARGET = 0.8
+CANDIDATES = 4
+INVERSION_STEPS = 16
+CKA_DRAWS = 200
+MODELS = ("before", "after", "reference")
+
+Array = NDArray[Any]
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The three models, and the inputs that they are attacked with.
+
+    Attributes:
+        forgotten: the class id.
+        pool: the inputs.
+        before: before forgetting, with all rows.
+        after: after forgetting.
+        reference: the model trained without the class.
+        seed: of every draw.
+    """
+
+    forgotten: int
+    pool: Pool
+    before: Subject
+    after: Subject
+    reference: Subject
+    seed: int
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The classes that stay."""
+        return self.after.class_ids
+
+    def members(self) -> Index:
+        """Return training inputs of the forgotten class."""
+        return self.pool.find(TRAIN, [self.forgotten])
+
+    def held_out(self) -> Index:
+        """Return validation and test inputs of the forgotten class."""
+        return self.pool.find((VAL, TEST), [self.forgotten])
+
+    def tested(self) -> Index:
+        """Return test inputs of the forgotten class."""
+        return self.pool.find(TEST, [self.forgotten])
+
+    def train_of_others(self, limit: int) -> Index:
+        """Return at most `limit` training inputs of each other class."""
+        return np.concatenate([self.pool.find(TRAIN, [class_id])[:limit] for class_id in self.others])
+
+    def test_of_others(self, limit: int) -> Index:
+        """Return at most `limit` test inputs of all other classes, evenly spread."""
+        found = self.pool.find(TEST, self.others)
+        return found[np.unique(np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(np.int64))]
+
+    def lacking(self, needed: int) -> str:
+        """Return why there are too few inputs of the class; empty if there are enough."""
+        members, held_out = len(self.members()), len(self.held_out())
+        if members >= needed and held_out >= MIN_INPUTS:
+            return ""
+        return f"it needs {needed} training and {MIN_INPUTS} held-out inputs of the class, has {members} and {held_out}"
+
+
+def representation(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
+    """Probe what the model makes of inputs: how few labelled ones recover the class, and how it differs."""
+    attack = partial(
+        Attack,
+        key="representation",
+        title="Representation",
+        question="How many labelled inputs does it take to recognise the class by the model's features again?",
+    )
+    if reason := subjects.lacking(min(SHOTS)):
+        return attack(measures=(), skipped=(Skipped("all", reason),))
+    members, held_out = subjects.members(), subjects.held_out()
+    others, test = subjects.train_of_others(PROBE_OTHERS), subjects.test_of_others(len(subjects.pool))
+    index = np.concatenate([members, others, held_out, test])
+    sizes = np.cumsum([len(members), len(others), len(held_out)])
+    strata = np.repeat([0, 1], [len(held_out), len(test)])
+    features = {}
+    for model in MODELS:
+        features[model] = getattr(subjects, model).representations(index)
+        tick()
+    measures: list[Measure] = []
+    skipped, recovery = [], {}
+    for name in features["after"]:
+        parts = {model: np.split(features[model][name], sizes) for model in MODELS}
+        curve: dict[str, list[Any]] = {"shots": [], **{model: [] for model in MODELS}}
+        for shots in SHOTS:
+            what = f"recovery F1, {name}, {shots} shots"
+            if shots > len(members):
+                skipped.append(Skipped(what, f"there are {len(members)} training inputs of the class"))
+                continue
+            named = Trio(*(probe(parts[model], shots, subjects.seed) for model in MODELS))
+            measures.append(compare(what, partial(f1, positive=strata == 0), named, strata, seed=subjects.seed))
+            curve["shots"].append(shots)
+            for model in MODELS:
+                curve[model].append(getattr(measures[-1], model).value)
+            tick()
+        recovery[name] = curve
+        apart = Trio(*(_silhouette(*parts[model][2:]) for model in MODELS))
+        where = np.zeros(len(held_out), dtype=np.int64)
+        measures.append(compare(f"separability (silhouette), {name}", _mean, apart, where, seed=subjects.seed))
+        alike = [features[model][name][sizes[1] : sizes[2]] for model in MODELS]
+        measures.append(_cka_measure(f"CKA with the reference, inputs of the class, {name}", alike, subjects.seed))
+        tick()
+    return attack(
+        measures=tuple(measures),
+        skipped=tuple(skipped),
+        notes=(
+            (
+                "A logistic regression tells the class from the others, learned from 5, 20 or 100 of its training "
+                f"inputs ({PROBE_DRAWS} draws) and {len(others)} of the others; F1 on {len(held_out)} held-out inputs "
+                f"of the class and {len(test)} of the others. CKA: Kornblith et al. 2019, arXiv 1905.00414, linear."
+            ),
+        ),
+        data={"recovery": recovery},
+    )
+
+
+def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
+    """Train a new row for the class from a few of its inputs, and see how fast it learns."""
+    attack = partial(
+        Attack,
+        key="relearning",
+        title="Relearning",
+        question="Does a new row for the class learn faster than in a model that never had it?",
+    )
+    if reason := subjects.lacking(min(RELEARN_SHOTS)):
+        return attack(measures=(), skipped=(Skipped("all", reason),))
+    held_out = subjects.held_out()
+    test = subjects.test_of_others(len(held_out))
+    index, strata = np.concatenate([held_out, test]), np.repeat([0, 1], [len(held_out), len(test)])
+    knew = _names(subjects.before, index, subjects.before.class_ids.index(subjects.forgotten))
+    goal = 0.5 + TARGET * (_balanced(knew[:, None], positive=strata == 0) - 0.5)
+    measures: list[Measure] = []
+    skipped, curves = [], []
+    for shots in RELEARN_SHOTS:
+        if shots > len(subjects.members()):
+            reason = f"there are {len(subjects.members())} training inputs of the class"
+            skipped.append(Skipped(f"{shots} shots", reason))
+            continue
+        runs: dict[str, list[Array]] = {model: [] for model in MODELS[1:]}
+        for draw, model in itertools.product(range(RELEARN_DRAWS), runs):
+            runs[model].append(_relearn(getattr(subjects, model), subjects, shots, draw, index))
+            tick()
+        before = np.broadcast_to(knew[:, None, None], (len(index), RELEARN_DRAWS, len(STEPS)))
+        named = Trio(before, *(np.stack(runs[model], axis=1) for model in MODELS[1:]))
+        positive = strata == 0
+        area = partial(_area, positive=positive)
+        steps = partial(_steps_to, positive=positive, goal=goal)
+        measures.append(
+            compare(f"mean balanced accuracy over the steps, {shots} shots", area, named, strata, seed=subjects.seed)
+        )
+        measures.append(
+            compare(
+                f"balanced accuracy after {STEPS[-1]} steps, {shots} shots",
+                partial(_balanced, positive=positive),
+                named.map(lambda values: values[:, :, -1]),
+                strata,
+                seed=subjects.seed,
+            )
+        )
+        measures.append(
+            compare(
+                f"steps to a balanced accuracy of {goal:.2f}, {shots} shots",
+                steps,
+                named,
+                strata,
+                seed=subjects.seed,
+                judged=False,
+            )
+        )
+        curve = named.map(partial(_curve, positive=positive))
+        lines = {model: [float(value) for value in getattr(curve, model)] for model in MODELS}
+        curves.append({"shots": shots, "steps": list(STEPS), **lines})
+    never = 2 * STEPS[-1]
+    notes = [
+        (
+            f"Balanced accuracy is the mean of recall on the class and on the others ({len(held_out)} and {len(test)} "
+            f"held-out inputs): a row that answers with the class to everything has 0.5. {RELEARN_DRAWS} draws."
+        ),
+        f"A goal that is not reached in {STEPS[-1]} steps counts as {never} steps. "
+        + "; ".join(_ratio(measure) for measure in measures if measure.name.startswith("steps"))
+        + ".",
+    ]
+    if not subjects.after.learns_by_steps:
+        notes.append("Nothing is learned by gradient here: a row is summed up at once, which counts as one step.")
+    return attack(measures=tuple(measures), skipped=tuple(skipped), notes=tuple(notes), data={"curves": curves})
+
+
+def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
+    """Make up rows without any input of the class, and see whether one of them answers to it."""
+    attack = partial(
+        Attack,
+        key="inversion",
+        title="Prompt inversion",
+        question="Can a row be made up, without any data of the class, that recognises it?",
+    )
+    held_out, others = subjects.held_out(), subjects.train_of_others(PROBE_OTHERS)
+    if len(held_out) < MIN_INPUTS:
+        reason = f"it needs {MIN_INPUTS} held-out inputs of the class to be judged on, has {len(held_out)}"
+        return attack(measures=(), skipped=(Skipped("all", reason),))
+    if len(subjects.others) < 2:  # noqa: PLR2004 -- two rows to combine
+        return attack(measures=(), skipped=(Skipped("all", "it needs two rows to combine, one is left"),))
+    test = subjects.test_of_others(len(held_out))
+    index, strata = np.concatenate([held_out, test]), np.repeat([0, 1], [len(held_out), len(test)])
+    scores = {}
+    for model in MODELS[1:]:
+        subject: Subject = getattr(subjects, model)
+        scores[model] = np.stack([_row_score(subject, row, index) for row in _candidates(subject, subjects, others)], 1)
+        tick()
+    subject = subjects.before
+    column = subject.class_ids.index(subjects.forgotten)
+    logits = _logits(subject, index)
+    rest = np.logaddexp.reduce(np.delete(logits, column, axis=1), axis=1)
+    count = scores["after"].shape[1]
+    trio = Trio(np.repeat((logits[:, column] - rest)[:, None], count, axis=1), scores["after"], scores["reference"])
+    best = partial(_best_auc, positive=strata == 0)
+    return attack(
+        measures=(compare("AUC of the best row made up", best, trio, strata, seed=subjects.seed),),
+        notes=(
+            (
+                "Forgetting drops the head vector with the prompts: there is no output of the class left to optimise "
+                "towards. Rows are made up by interpolating and extrapolating the rows that are left, and from random "
+                f"starts trained for {INVERSION_STEPS} steps to answer to those inputs of other classes that the model "
+                "is least sure of, and to no others."
+            ),
+            (
+                f"The best of {count} is chosen with labelled inputs of the class, which favours the attacker, in both "
+                "models alike. Before forgetting stands the class's own row."
+            ),
+        ),
+    )
+
+
+def reach(trained: dict[str, int], norms: Sequence[dict[str, Any]], *, same_bank: bool) -> Attack:
+    """Return what share of trained parameters forgetting cannot touch.
+
+    Args:
+        trained: how many stand in `rows`, and how many are `shared`.
+        norms: name, norm and relative norm of each shared change of a weight.
+        same_bank: whether the bank after forgetting is byte for byte the reference's.
+    """
+    share = trained["shared"] / max(1, sum(trained.values()))
+    notes = [f"{trained['shared']:,} of {sum(trained.values()):,} trained numbers ({share:.1%}) are out of reach."]
+    if same_bank:
+        notes.append("The bank after forgetting is byte for byte that of the model trained without the class.")
+    return Attack(
+        key="reach",
+        title="Parameters out of reach",
+        question="What was trained on the class and stays when its row goes?",
+        measures=(),
+        notes=tuple(notes),
+        data={"share": share, **trained, "norms": list(norms)},
+    )
+
+
+def probe(parts: Sequence[Features], shots: int, seed: int) -> Array:
+    """Return bool `[n, draws]`: whom a linear probe takes for the class.
+
+    Args:
+        parts: features of members of the class, of others to learn from, and of held-out inputs of the class and of
+            others, which are asked about in that order.
+        shots: how many of the members it learns from.
+        seed: of the draws.
+    """
+    members, others, held_out, test = parts
+    asked, named = np.concatenate([held_out, test]), []
+    with threadpool_limits(1):  # many small fits: threads within one only wait for each other
+        for draw in range(PROBE_DRAWS):
+            chosen = np.random.default_rng((seed, shots, draw)).choice(len(members), size=shots, replace=False)
+            model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+            known = np.concatenate([members[chosen], others])
+            named.append(model.fit(known, np.arange(len(known)) < shots).predict(asked))
+    return np.stack(named, axis=1)
+
+
+def f1(named: Array, positive: NDArray[np.bool_]) -> float:
+    """Return F1 of the class, averaged over draws, of bool `[n, draws]`."""
+    hits, false = named[positive].sum(axis=0), named[~positive].sum(axis=0)
+    return float((2 * hits / (hits + false + positive.sum())).mean())
+
+
+def _silhouette(held_out: Features, test: Features) -> Array:
+    """Return the silhouette coefficient of each input of the class against the others, `[n, 1]`."""
+    features = StandardScaler().fit_transform(np.concatenate([held_out, test]))
+    labels = np.arange(len(features)) < len(held_out)
+    return np.array(silhouette_samples(features, labels)[: len(held_out), None])
+
+
+def cka(left: Array, right: Array) -> float:
+    """Return linear CKA of two representations `[n, F]`, `[n, G]` of the same inputs (Kornblith et al. 2019)."""
+    first, second = (_centred_gram(features) for features in (left, right))
+    return _alignment(first, second)
+
+
+def _centred_gram(features: Array) -> Array:
+    centred = features - features.mean(axis=0)
+    gram: Array = centred @ centred.T
+    return gram
+
+
+def _alignment(first: Array, second: Array) -> float:
+    return float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
+
+
+def _cka_measure(name: str, features: list[Features], seed: int) -> Measure:
+    """Return CKA of each model with the reference; information, as the reference with itself is 1."""
+    rng, count = np.random.default_rng(seed), len(features[0])
+    drawn = []
+    for _ in range(CKA_DRAWS):
+        index = rng.integers(count, size=count)
+        drawn.append([cka(one[index], features[-1][index]) for one in features])
+    values = np.array([cka(one, features[-1]) for one in features])
+    return from_draws(name, values, np.array(drawn), judged=False)
+
+
+def _relearn(subject: Subject, subjects: Subjects, shots: int, draw: int, index: Index) -> Array:
+    """Return bool `[n, steps]`: which inputs a row learned from `shots` members answers to, as it learns."""
+    rng = np.random.default_rng((subjects.seed, shots, draw))
+    members = rng.choice(subjects.members(), size=shots, replace=False)
+    column = len(subject.class_ids)
+    if not subject.learns_by_steps:
+        found = subject.relearned(subjects.forgotten, members, index).argmax(dim=1).numpy() == column
+        return np.stack([np.zeros_like(found), *[found] * (len(STEPS) - 1)], axis=1)
+    row = subject.fresh_row(torch.Generator().manual_seed(int(rng.integers(2**31))))
+    batches = _batches(subject, subjects, members, rng)
+    return np.stack([_names(subject, index, column, row) for _ in _train(subject, row, batches)], axis=1)
+
+
+def _batches(
+    subject: Subject, subjects: Subjects, members: Index, rng: np.random.Generator
+) -> list[tuple[Index, Index]]:
+    """Return the inputs and target positions of every step: members and others, alike in number."""
+    pool, others = subjects.pool, subjects.train_of_others(PROBE_OTHERS)
+    place = {class_id: at for at, class_id in enumerate(subject.class_ids)}
+    batches = []
+    for _ in range(STEPS[-1]):
+        positive = rng.choice(members, size=min(POSITIVES, len(members)), replace=False)
+        negative = rng.choice(others, size=NEGATIVES, replace=False)
+        target = [len(place)] * len(positive) + [place[int(label)] for label in pool.labels[negative]]
+        batches.append((np.concatenate([positive, negative]), np.array(target)))
+    return batches
+
+
+def _train(subject: Subject, row: NewRow, batches: list[tuple[Index, Index]]) -> Iterator[int]:
+    """Train a row, pausing at each of `STEPS`."""
+    optimizer = torch.optim.Adam(row.parameters(), lr=subject.lr)
+    yield 0
+    for step, (inputs, target) in enumerate(batches, start=1):
+        loss = subject.loss(subject.score(inputs, row), torch.from_numpy(target))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        if step in STEPS:
+            yield step
+
+
+def _candidates(subject: Subject, subjects: Subjects, others: Index) -> list[NewRow]:
+    """Return rows made up without the class: combinations of those left, and trained random starts."""
+    rng = np.random.default_rng((subjects.seed, 99))
+    generator = torch.Generator().manual_seed(subjects.seed)
+    prompts, weight, bias = subject.rows()
+    count = len(weight)
+    rows = []
+    for step in range(2 * CANDIDATES):  # half between two rows, half beyond one, away from another
+        first, second = rng.choice(count, size=2, replace=False)
+        share = 0.5 if step < CANDIDATES else 2.0
+        mixed = [share * part[first] + (1 - share) * part[second] for part in (prompts, weight, bias)]
+        rows.append(NewRow.of(mixed[0][None], mixed[1][None], mixed[2].view(1)))
+    away = prompts.mean(dim=0, keepdim=True), -weight.mean(dim=0, keepdim=True), -bias.mean().view(1)
+    rows.append(NewRow.of(*away))
+    doubtful, sure = _by_doubt(subject, others)
+    place = {class_id: at for at, class_id in enumerate(subject.class_ids)}
+    for _ in range(CANDIDATES):
+        row = subject.fresh_row(generator)
+        batches = []
+        for _ in range(INVERSION_STEPS):
+            negative = rng.choice(sure, size=NEGATIVES)
+            target = [count] * POSITIVES + [place[int(label)] for label in subjects.pool.labels[negative]]
+            batches.append((np.concatenate([rng.choice(doubtful, size=POSITIVES), negative]), np.array(target)))
+        for _ in _train(subject, row, batches):
+            pass
+        rows.append(row)
+    return rows
+
+
+def _by_doubt(subject: Subject, index: Index) -> tuple[Index, Index]:
+    """Return the tenth of some inputs that the model is least sure of, and the others."""
+    logits = _logits(subject, index)
+    order = (logits.max(axis=1) - np.logaddexp.reduce(logits, axis=1)).argsort(kind="stable")
+    return index[order[: max(1, len(index) // 10)]], index[order[max(1, len(index) // 10) :]]
+
+
+@torch.no_grad()
+def _logits(subject: Subject, index: Index, row: NewRow | None = None) -> Array:
+    """Return logits `[n, R]`, or `[n, R + 1]` with a new row."""
+    parts = [subject.score(index[at : at + BATCH], row).float().cpu() for at in range(0, len(index), BATCH)]
+    return torch.cat(parts).numpy()
+
+
+def _names(subject: Subject, index: Index, column: int, row: NewRow | None = None) -> Array:
+    """Return bool `[n]`: whether the row of that column answers."""
+    named: Array = _logits(subject, index, row).argmax(axis=1) == column
+    return named
+
+
+def _row_score(subject: Subject, row: NewRow, index: Index) -> Array:
+    """Return by how much a new row's logit exceeds those of the others, `[n]`."""
+    logits = _logits(subject, index, row)
+    above: Array = logits[:, -1] - np.logaddexp.reduce(logits[:, :-1], axis=1)
+    return above
+
+
+def _balanced(named: Array, positive: NDArray[np.bool_]) -> float:
+    """Return the mean of recall on the class and on the others, of bool `[n, draws]`, averaged over draws."""
+    return float((named[positive].mean() + 1 - named[~positive].mean()) / 2)
+
+
+def _curve(named: Array, positive: NDArray[np.bool_]) -> Array:
+    """Return balanced accuracy `[steps]` of bool `[n, draws, steps]`."""
+    curve: Array = (named[positive].mean(axis=(0, 1)) + 1 - named[~positive].mean(axis=(0, 1))) / 2
+    return curve
+
+
+def _area(named: Array, positive: NDArray[np.bool_]) -> float:
+    return float(_curve(named, positive).mean())
+
+
+def _steps_to(named: Array, positive: NDArray[np.bool_], goal: float) -> float:
+    """Return after how many steps the goal is reached, at least 1; twice the last step if it is not."""
+    reached = np.flatnonzero(_curve(named, positive) >= goal)
+    return float(max(1, STEPS[reached[0]]) if len(reached) else 2 * STEPS[-1])
+
+
+def _best_auc(scores: Array, positive: NDArray[np.bool_]) -> float:
+    """Return the AUC of the best column of `[n, rows]`."""
+    return max(auc(column, positive) for column in scores.T)
+
+
+def _mean(values: Array) -> float:
+    return float(values.mean())
+
+
+def _ratio(measure: Measure) -> str:
+    ratio = measure.reference.value / measure.after.value
+    return f"{measure.name.rpartition(', ')[2]}: {ratio:.1f} times as fast as in the reference"
