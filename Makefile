@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard pyproject.toml export/pyproject.toml runtime/pyproject.toml constraints.txt)
 
-.PHONY: setup demo test check fuzz transformers4 bench gpu clean
+.PHONY: setup demo audit-demo test check fuzz transformers4 bench gpu clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,14 @@ $(STAMP): $(SOURCES)
 demo: setup
 	rm -rf demo
 	$(BIN)/pfedge demo --out demo
+
+# two guarantees attacked after forgetting the 3; exit code 3 says that a model is not indistinguishable
+audit-demo: setup
+	rm -rf demo-audit
+	$(BIN)/pfedge train --dataset digits --model-name builtin:micro --guarantee exact --out demo-audit/exact
+	$(BIN)/pfedge audit demo-audit/exact --forget 3 --out demo-audit/report-exact
+	$(BIN)/pfedge train --dataset digits --model-name builtin:micro --guarantee isolated --epochs 5 --out demo-audit/isolated
+	$(BIN)/pfedge audit demo-audit/isolated --forget 3 --shadows 4 --out demo-audit/report-isolated || test $$? -eq 3
 
 check: setup
 	$(BIN)/ruff check .
@@ -70,4 +78,4 @@ gpu: setup
 	$(BIN)/python benchmarks/performance.py
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo demo-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

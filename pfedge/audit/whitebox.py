@@ -66,7 +66,7 @@ class Subjects:
     @property
     def others(self) -> tuple[int, ...]:
         """The classes that stay."""
-        return self.after.class_ids
+        return self.reference.class_ids
 
     def members(self) -> Index:
         """Return training inputs of the forgotten class."""
@@ -355,6 +355,9 @@ def _relearn(subject: Subject, subjects: Subjects, shots: int, draw: int, index:
     """Return bool `[n, steps]`: which inputs a row learned from `shots` members answers to, as it learns."""
     rng = np.random.default_rng((subjects.seed, shots, draw))
     members = rng.choice(subjects.members(), size=shots, replace=False)
+    if subjects.forgotten in subject.class_ids:  # nothing was forgotten: there is nothing to learn
+        known = _names(subject, index, subject.class_ids.index(subjects.forgotten))
+        return np.stack([known] * len(STEPS), axis=1)
     column = len(subject.class_ids)
     if not subject.learns_by_steps:
         found = subject.relearned(subjects.forgotten, members, index).argmax(dim=1).numpy() == column

@@ -68,7 +68,8 @@ def audit(
         from rich.console import Console
         from rich.table import Table
 
-        from pfedge.audit.audit import PAGE, AuditSettings, audit_run
+        from pfedge.audit.audit import PAGE, audit_run
+        from pfedge.audit.case import AuditSettings
         from pfedge.audit.measure import INDISTINGUISHABLE, Attack
         from pfedge.audit.page import widest
         from pfedge.run import Run

@@ -1,0 +1,144 @@
+"""Do the attacks of `pfedge audit` bite where they should, and only there?
+
+    python benchmarks/audit_controls.py positive ../shared/data/medmnist    # bloodmnist, builtin:micro; a few minutes
+    python benchmarks/audit_controls.py null --seeds 10                     # digits, builtin:micro; about ten minutes
+
+*Positive*: a model trained for long on few images, of which nothing is forgotten, in the place of the model after
+forgetting. *Null*: the reference trained again with another seed in that place, for each seed: two models that never
+knew the class, which no attack should tell apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pfedge.audit.audit import ATTACKS, attack_by
+from pfedge.audit.blackbox import listen
+from pfedge.audit.case import AuditSettings, Case
+from pfedge.audit.measure import Attack, judge, worst
+from pfedge.audit.subject import open_subject
+from pfedge.run import Run
+from pfedge.train import Settings, TrainConfig, train
+from pfedge.train_isolated import train_isolated
+
+RESULTS = Path(__file__).parent / "results" / "audit_controls.json"
+QUIET = Console(quiet=True)
+CLASS = 3
+POSITIVE = TrainConfig(
+    dataset="bloodmnist",
+    model_name="builtin:micro",
+    guarantee="isolated",
+    epochs=100,
+    batch_size=16,
+    train_limit=300,
+)
+NULL = {
+    "shared": TrainConfig(
+        dataset="digits", model_name="builtin:micro", epochs=8, batch_size=16, lr=2e-3, train_limit=500
+    ),
+    "isolated": TrainConfig(
+        dataset="digits", model_name="builtin:micro", guarantee="isolated", epochs=8, batch_size=16, train_limit=500
+    ),
+}
+
+
+def trained(config: TrainConfig, folder: Path, data_root: Path | None = None) -> Run:
+    """Train a run."""
+    how = train_isolated if config.guarantee == "isolated" else train
+    settings = Settings(out=folder, save_dir=folder, keep=1, eval_every=10**6, data_root=data_root)
+    return how(config, settings, QUIET)[0]
+
+
+def positive(folder: Path, data_root: Path) -> dict[str, Any]:
+    """Attack a model that has not forgotten as if it had."""
+    run = trained(POSITIVE, folder / "run", data_root)
+    with Case(run, CLASS, AuditSettings(out=folder, data_root=data_root, shadows=0), QUIET) as case:
+        case.heard = replace(case.heard, after=case.heard.before)
+        case.subjects = replace(case.subjects, after=case.subjects.before)
+        attacks = {key: attack_by(key, case) for key in ("membership", "relearning")}
+    measures = {measure.name: measure for attack in attacks.values() for measure in attack.measures}
+    found = {"AUC, loss threshold": measures["AUC, loss threshold"].after.value}
+    for name, measure in measures.items():
+        if name.startswith("steps"):
+            found[f"times as fast, {name}"] = measure.reference.value / measure.after.value
+    judged = judge(tuple(attacks.values()), margin=0.1)
+    return {"measures": found, "verdicts": {attack.key: attack.verdict for attack in judged}}
+
+
+def null(folder: Path, seeds: int) -> dict[str, Any]:
+    """Attack references of other seeds in the place of the model after forgetting."""
+    outcome = {}
+    for guarantee, config in NULL.items():
+        run = trained(config, folder / guarantee)
+        without = replace(config, exclude=(str(CLASS),))
+        reference = trained(without, folder / f"{guarantee}-reference")
+        lines = []
+        for seed in range(1, seeds + 1):
+            other = trained(replace(without, seed=seed), folder / f"{guarantee}-{seed}")
+            settings = AuditSettings(out=folder, reference=reference.folder, shadows=0)
+            with Case(run, CLASS, settings, QUIET) as case:
+                lines.append(_compare_references(case, other))
+            print(f"{guarantee}, seed {seed}: {lines[-1]['verdict']}; furthest: {lines[-1]['furthest']}", flush=True)
+        outcome[guarantee] = lines
+    return outcome
+
+
+def _compare_references(case: Case, other: Run) -> dict[str, Any]:
+    """Judge one reference against the other."""
+    model = other.load_model()
+    with Case(other, CLASS, case.settings, QUIET) as theirs:
+        graph = theirs.bundle.graph_path if case.config.guarantee == "shared" else case.bundle.graph_path
+    case.heard = replace(case.heard, after=listen(graph, model.bank(), case.pool, case.heard.index))
+    again = open_subject(model, model.class_ids, case.pool, looks=case.looks)
+    case.subjects = replace(case.subjects, after=again)
+    attacks = judge([attack_by(key, case) for key in ATTACKS if key != "reach"], margin=case.settings.margin)
+    return {
+        "verdict": worst(attack.verdict for attack in attacks),
+        "furthest": _furthest(attacks),
+        "distances": {
+            f"{attack.key}: {measure.name}": measure.distance
+            for attack in attacks
+            for measure in attack.measures
+            if measure.judged
+        },
+    }
+
+
+def _furthest(attacks: tuple[Attack, ...]) -> str:
+    measures = [measure for attack in attacks for measure in attack.measures if measure.judged]
+    most = max(measures, key=lambda measure: abs(measure.distance))
+    return f"{most.name} {most.distance:+.3f} [{most.low:+.3f}, {most.high:+.3f}]"
+
+
+def main() -> None:
+    """Run one control, and keep what it found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("control", choices=("positive", "null"))
+    parser.add_argument("data_root", type=Path, nargs="?", help="where bloodmnist.npz lies")
+    parser.add_argument("--seeds", type=int, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder).resolve()
+        if options.control == "positive":
+            found: Any = positive(where, options.data_root)
+        else:
+            found = null(where, options.seeds)
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    RESULTS.write_text(json.dumps(results | {options.control: found}, indent=1) + "\n")
+    if options.control == "positive":
+        print(json.dumps(found, indent=1))
+    else:
+        for guarantee, lines in found.items():
+            same = sum(line["verdict"].startswith("indistinguishable") for line in lines)
+            print(f"{guarantee}: {same} of {len(lines)} pairs of references indistinguishable")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""What an audit is about: a run, its bundle, the reference, and the inputs they are attacked with.
+
+    case = Case(Run.open(path), 3, AuditSettings(out=Path("report")), console)
+    with case:
+        case.heard, case.subjects, case.shadows          # each computed when it is first asked for
+
+What takes long is kept in a cache beside the run: exported bundles, the reference, and what shadow models said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from pfedge.audit.blackbox import Heard, inputs_to_ask, listen
+from pfedge.audit.pool import LIMIT, Pool
+from pfedge.audit.retrained import require_reference, retrained
+from pfedge.audit.shadows import Shadows, exact_shadows, isolated_shadows, shared_shadows
+from pfedge.audit.subject import Features, Subject, open_subject
+from pfedge.audit.whitebox import Subjects
+from pfedge.backbone import load_backbone
+from pfedge.cache import Looks
+from pfedge.device import choose_autocast, choose_device
+from pfedge.errors import RunError
+from pfedge.exact import ExactModel, embed_split
+from pfedge.export import ExportSettings, export_run
+from pfedge.isolated import IsolatedModel
+from pfedge.progress import bars
+from pfedge.run import Model, Run
+from pfedge.train import Settings, TrainConfig, config_of, open_dataset
+from pfedge_runtime.bundle import MANIFEST, Bundle
+from pfedge_runtime.decision import Bank
+from pfedge_runtime.encoding import canonical_json, sha256_file
+from pfedge_runtime.errors import BundleError
+from pfedge_runtime.storage import make_folder, write_atomic
+
+MARGIN = 0.1
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """How an audit is made.
+
+    Attributes:
+        out: folder of the report.
+        bundle: the deployed bundle; None exports one.
+        reference: a run that was trained without the class; None trains it.
+        cache: where what takes long is kept; None is `audit` in the run's folder.
+        margin: distances from the reference up to it are of no interest.
+        shadows: how many shadow models; None is 32 for `exact`, 8 for `isolated`, none for `shared`.
+        limit: at most so many inputs of each class and split.
+        seed: of every draw of the audit.
+        compare: compare with other ways to forget, too.
+        compare_epochs: epochs of the ordinary model that these start from.
+        dataset: where the data set is now; None is where it was in training.
+        model_name: likewise the backbone.
+        data_root: where the files of known data sets lie.
+        download: fetch a missing MedMNIST file.
+        device: a torch device, or `auto`.
+        precision: `auto`, `fp32` or `bf16`.
+    """
+
+    out: Path
+    bundle: Path | None = None
+    reference: Path | None = None
+    cache: Path | None = None
+    margin: float = MARGIN
+    shadows: int | None = None
+    limit: int = LIMIT
+    seed: int = 0
+    compare: bool = False
+    compare_epochs: int = 3
+    dataset: str | None = None
+    model_name: str | None = None
+    data_root: Path | None = None
+    download: bool = True
+    device: str = "auto"
+    precision: str = "auto"
+
+
+class Case:
+    """One run, one class to forget.
+
+    Attributes:
+        run: the run.
+        class_id: the class.
+        settings: how it is audited.
+        console: where progress is shown.
+        config: the run's recipe, with data set and backbone where they are now.
+        cache: where what takes long is kept.
+        device: where torch computes.
+    """
+
+    def __init__(self, run: Run, class_id: int, settings: AuditSettings, console: Console) -> None:
+        """Begin an audit; nothing is computed yet."""
+        self.run, self.class_id, self.settings, self.console = run, class_id, settings, console
+        self._stack = ExitStack()
+        recipe = config_of(run.config["train"])
+        self.config: TrainConfig = replace(
+            recipe, dataset=settings.dataset or recipe.dataset, model_name=settings.model_name or recipe.model_name
+        )
+        self.cache = settings.cache or run.folder / "audit"
+        make_folder(self.cache)
+        self.device = choose_device(settings.device)
+        self.say(f"auditing: forgetting class {class_id} ({run.config['classes'][class_id]}) of {run.folder}")
+
+    def __enter__(self) -> Case:  # noqa: PYI034 -- final in practice
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give back the memory and disk of keys and values."""
+        self._stack.close()
+
+    def say(self, what: str) -> None:
+        """Tell what happens."""
+        self.console.print(what, highlight=False, soft_wrap=True)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model."""
+        return self._load(self.run)
+
+    @cached_property
+    def reference_model(self) -> Model:
+        """The reference's model."""
+        return self._load(self.reference)
+
+    def _load(self, run: Run) -> Model:
+        model = run.load_model(self.config.model_name)
+        if not isinstance(model, ExactModel):
+            model.to(self.device)
+        return model
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The inputs."""
+        dataset = open_dataset(self.config, self.train_settings(), self.model.backbone)
+        if list(dataset.classes) != self.run.config["classes"]:
+            message = f"{self.config.dataset} has classes {list(dataset.classes)}, the run has others"
+            raise RunError(message)
+        ids = self.model.class_ids
+        return Pool.of(dataset, self.model.backbone.preprocess, ids, limit=self.settings.limit, seed=self.settings.seed)
+
+    @cached_property
+    def reference(self) -> Run:
+        """The run trained without the class: given, found in the cache, or trained now."""
+        given = self.settings.reference
+        if given is not None:
+            return require_reference(self.run, Run.open(given), self.class_id)
+        return retrained(
+            self.run,
+            self.class_id,
+            self.config,
+            self.pool.digest,
+            self.cache,
+            self.train_settings(),
+            self.console,
+        )
+
+    def train_settings(self) -> Settings:
+        """Return how anything is trained here."""
+        own = self.settings
+        return Settings(
+            out=self.cache,
+            save_dir=self.cache,
+            data_root=own.data_root,
+            download=own.download,
+            device=own.device,
+            precision=own.precision,
+        )
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The deployed bundle: given, or exported."""
+        given = self.settings.bundle
+        return self._export(self.run) if given is None else _require_bundle(Bundle.open(given), self.model.bank())
+
+    def _export(self, run: Run) -> Bundle:
+        """Return a bundle of a run, exported to the cache unless it was before."""
+        folder = self.cache / f"bundle-{sha256_file(run.model_file)[:16]}"
+        if (folder / MANIFEST).is_file():
+            return Bundle.open(folder)
+        own = self.settings
+        export = ExportSettings(
+            out=folder,
+            dataset=self.config.dataset,
+            model_name=self.config.model_name,
+            data_root=own.data_root,
+            download=own.download,
+        )
+        return export_run(run, export, on_progress=lambda what: self.say(f"{what} ..."))[0]
+
+    @cached_property
+    def banks(self) -> tuple[Bank, Bank, Bank]:
+        """The rows of the three models."""
+        deployed = self.bundle.bank()
+        after = deployed.drop({self.class_id}) if self.class_id in deployed.class_ids else deployed
+        kept = self.model.bank().drop({self.class_id})
+        if after.row_digests() != kept.row_digests():
+            gone = sorted(set(kept.class_ids) - set(after.class_ids))
+            message = f"{self.bundle.path} has forgotten other classes too ({gone}): audit a bundle that has the rest"
+            raise RunError(message)
+        return self.model.bank(), after, self.reference_model.bank()
+
+    @cached_property
+    def graphs(self) -> tuple[Path, Path]:
+        """The graph deployed, and the reference's: another one only where something shared was trained."""
+        if self.config.guarantee == "shared":
+            return self.bundle.graph_path, self._export(self.reference).graph_path
+        return self.bundle.graph_path, self.bundle.graph_path
+
+    @cached_property
+    def heard(self) -> Heard:
+        """What the deployed graphs say."""
+        index = inputs_to_ask(self.pool, self.class_id, self.model.class_ids)
+        (before, after, reference), (graph, other) = self.banks, self.graphs
+        self.say(f"asking the deployed graph about {len(index)} inputs, before, after and the reference")
+        with bars(self.console) as progress:
+            bar = progress.add_task("asking", total=3 * len(index))
+            hear = partial(listen, pool=self.pool, index=index, tick=partial(progress.advance, bar))
+            return Heard(
+                self.class_id, self.pool, index, hear(graph, before), hear(graph, after), hear(other, reference)
+            )
+
+    @cached_property
+    def looks(self) -> Looks | None:
+        """Keys and values of the pool, of an `isolated` model."""
+        if not isinstance(self.model, IsolatedModel):
+            return None
+        looks = Looks(self.model, self.pool.split(), self.cache)
+        self._stack.callback(looks.close)
+        with bars(self.console) as progress:
+            bar = progress.add_task("caching keys and values", total=len(self.pool))
+            looks.fill(lambda done: progress.update(bar, completed=done))
+        return looks
+
+    @cached_property
+    def embedding(self) -> Features | None:
+        """The embedding of the pool, of an `exact` model."""
+        if not isinstance(self.model, ExactModel):
+            return None
+        with bars(self.console) as progress:
+            bar = progress.add_task("embedding", total=len(self.pool))
+            parts = []
+            for _, part in embed_split(self.model.embedding, self.pool.split()):
+                parts.append(part)
+                progress.advance(bar, len(part))
+        return np.concatenate(parts)
+
+    @cached_property
+    def subjects(self) -> Subjects:
+        """The models as white boxes."""
+        open_it: Callable[..., Subject] = partial(
+            open_subject, pool=self.pool, looks=self.looks, embedding=self.embedding
+        )
+        kept = self.reference_model.class_ids
+        return Subjects(
+            forgotten=self.class_id,
+            pool=self.pool,
+            before=open_it(self.model, self.model.class_ids),
+            after=open_it(self.model, kept),
+            reference=open_it(self.reference_model, kept),
+            seed=self.settings.seed,
+        )
+
+    @cached_property
+    def shadows(self) -> Shadows | None:
+        """What shadow models say of the inputs asked about."""
+        count = self.settings.shadows or 0
+        if count == 0:
+            return None
+        index, ids = self.heard.index, self.model.class_ids
+        key = {
+            "model": sha256_file(self.run.model_file),
+            "pool": self.pool.digest,
+            "count": count,
+            "seed": self.settings.seed,
+            "class": self.class_id if self.config.guarantee == "shared" else None,
+        }
+        path = self.cache / f"shadows-{short_digest(key)}.npz"
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as file:
+                kept: dict[str, NDArray[Any]] = dict(file)
+            self.say(f"shadow models: {path} is there already")
+            if self.config.guarantee == "isolated":
+                kept["after"] = kept["before"][:, :, [c != self.class_id for c in ids]]
+            return Shadows(ids, self.class_id, **kept).of(index)
+        with bars(self.console) as progress:
+            bar = progress.add_task("shadow models", total=None)
+            made = self._train_shadows(count, lambda what: progress.update(bar, description=what))
+        if self.config.guarantee != "exact":  # seconds, and nothing of it need be kept
+            arrays = made.arrays() | ({"after": np.zeros(0)} if self.config.guarantee == "isolated" else {})
+            _save(path, arrays)
+        return made.of(index)
+
+    def _train_shadows(self, count: int, say: Callable[[str], None]) -> Shadows:
+        autocast = choose_autocast(self.settings.precision, self.device)
+        common: dict[str, Any] = {"seed": self.settings.seed, "say": say}
+        if isinstance(self.model, ExactModel) and self.embedding is not None:
+            return exact_shadows(self.model.bank(), self.embedding, self.pool, self.class_id, count, **common)
+        common["autocast"] = autocast
+        if isinstance(self.model, IsolatedModel) and self.looks is not None:
+            return isolated_shadows(self.config, self.model, self.looks, self.pool, self.class_id, count, **common)
+        load = partial(load_backbone, self.config.model_name, image_size=self.config.image_size)
+        return shared_shadows(
+            self.config, load, self.model.class_ids, self.pool, self.class_id, count, device=self.device, **common
+        )
+
+    @property
+    def same_bank(self) -> bool:
+        """Whether the bank after forgetting is byte for byte the reference's."""
+        return self.banks[1].digest() == self.banks[2].digest()
+
+
+def _require_bundle(bundle: Bundle, bank: Bank) -> Bundle:
+    """Return a bundle whose rows at export were those of a run."""
+    exported = {(entry.id, source): row for entry in bundle.manifest.classes for source, row in entry.rows.items()}
+    if exported != bank.row_digests():
+        message = f"{bundle.path} does not belong to this run: it was exported with other rows"
+        raise BundleError(message)
+    return bundle
+
+
+def short_digest(value: dict[str, Any]) -> str:
+    """Return the first 16 digits of the SHA-256 of JSON values."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()[:16]
+
+
+def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_atomic(path, buffer.getvalue())
