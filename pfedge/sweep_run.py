@@ -16,11 +16,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.errors import BankError, LastRowError, PfedgeError
 from pfedge_runtime.ledger import RowId
+from pfedge_runtime.records import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.sealed import Place, without
 from pfedge_runtime.statistics_bank import StatisticsBank
 from pfedge_runtime.storage import erase, replace_erasing, require_sole_copy, staged_file, write_atomic

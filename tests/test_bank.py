@@ -8,8 +8,9 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedge_runtime.bank import FORMAT, PromptBank
+from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
+from pfedge_runtime.records import FORMAT
 
 
 def make_bank(class_ids=(0, 1, 3, 7), tokens=2, width=4, seed=0):

@@ -208,16 +208,19 @@ def test_step_seeds_differ():
 def test_ctrl_c_of_the_command_line_saves_and_resumes(tmp_path, tiny_vit, coloured_npz):
     command = [
         sys.executable, "-m", "pfedge", "train", "--dataset", coloured_npz, "--model-name", tiny_vit,
-        "--out", tmp_path / "run", "--epochs", "4000", "--eval-every", "4000",
+        "--out", tmp_path / "run", "--epochs", "4000", "--eval-every", "4000", "--keep", "1",
     ]  # fmt: skip
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    said = tmp_path / "said.txt"  # a pipe that nobody reads while it trains would fill up and stop it
+    with said.open("w") as file:
+        process = subprocess.Popen(list(map(str, command)), stderr=file, cwd=tmp_path)
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
-    while not list((tmp_path / "run").glob("*_2.safetensors")) and process.poll() is None:
+    while not list((tmp_path / "run").glob("coloured_seed_42_*.safetensors")) and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
+    process.wait()
     watchdog.cancel()
+    errors = said.read_text()
     assert process.returncode == 130
     assert errors.strip().endswith("the same command with --resume goes on")
     assert "Traceback" not in errors

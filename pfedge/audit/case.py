@@ -325,8 +325,7 @@ class Case:
 
 def _require_bundle(bundle: Bundle, bank: Bank) -> Bundle:
     """Return a bundle whose rows at export were those of a run."""
-    exported = {(entry.id, source): row for entry in bundle.manifest.classes for source, row in entry.rows.items()}
-    if exported != bank.row_digests():
+    if bundle.manifest.rows != bank.row_digests():
         message = f"{bundle.path} does not belong to this run: it was exported with other rows"
         raise BundleError(message)
     return bundle

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
-from pfedge_runtime.tensors import METADATA, Fleeting, decode, empty_fleeting, flat_bytes, fleeting, read_fleeting
+from pfedge_runtime.records import FORMAT, PARTS, Records
+from pfedge_runtime.tensors import Fleeting, decode, empty_fleeting, flat_bytes, fleeting, read_fleeting
 
-FORMAT = "pfedge-bank/1"
 CLASS_ID = re.compile("0|[1-9][0-9]{0,14}")
-PARTS = ("head_bias", "head_weight", "prompts", "threshold")
 
 Floats = NDArray[np.float32]
 
@@ -183,28 +181,11 @@ class PromptBank:
     def to_bytes(self) -> Fleeting:
         """Return the safetensors encoding, with tensors `rows.<class id>.<part>`, as `tensors.encode` would give it.
 
-        A thousand rows have their header written in one go: the general encoder takes several times as long.
+        A thousand rows are written in one go: the general encoder takes several times as long.
         """
-        parts = {
-            part: (str(list(getattr(self, part).shape[1:])).replace(" ", ""), *_by_row(getattr(self, part)))
-            for part in PARTS
-        }
-        places = sorted((f"rows.{c}.{part}", part, at) for at, c in enumerate(self.class_ids) for part in PARTS)
-        entries, end = [f'{METADATA}{{"format":"{FORMAT}"}}'], 0
-        for name, part, _ in places:
-            shape, _, size = parts[part]
-            start, end = end, end + size
-            entries.append(f'"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}')
-        header = (",".join(entries) + "}").encode()
-        header += b" " * (-len(header) % 8)
-        data = Fleeting(8 + len(header) + end)
-        data[: 8 + len(header)] = struct.pack("<Q", len(header)) + header
-        target, at = memoryview(data), 8 + len(header)
-        for _, part, position in places:
-            _, content, size = parts[part]
-            target[at : at + size] = content[position * size : (position + 1) * size]
-            at += size
-        return data
+        _, tokens, width = self.prompts.shape
+        records = Records(self.class_ids, self.head_weight.shape[1], tokens, width)
+        return records.write({part: getattr(self, part) for part in PARTS})
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray, *, source: str = "bank") -> PromptBank:
@@ -213,6 +194,9 @@ class PromptBank:
         Raises:
             BankError: the bytes are not a whole bank of this format.
         """
+        records = Records.of(data)
+        if records is not None:
+            return _checked(records.class_ids, records.read(data), source)
         arrays, form = decode(data, source)
         if form != FORMAT:
             message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
@@ -268,8 +252,12 @@ def _assemble(arrays: dict[str, NDArray[Any]], source: str) -> PromptBank:
             message = f"{source} has rows whose {part} differ in shape or dtype: {sorted(map(str, kinds))}"
             raise BankError(message)
         stacked[part] = np.stack(parts, out=empty_fleeting((len(parts), *parts[0].shape), np.float32))
+    return _checked(class_ids, stacked, source)
+
+
+def _checked(class_ids: tuple[int, ...], parts: dict[str, Floats], source: str) -> PromptBank:
     try:
-        return PromptBank(class_ids=class_ids, **stacked)
+        return PromptBank(class_ids=class_ids, **parts)
     except BankError as error:
         message = f"{source} is damaged: {error}"
         raise BankError(message) from error

@@ -223,7 +223,7 @@ class Bundle:
         Raises:
             BankError: this bundle never had one of them.
         """
-        known = self._digests()
+        known = self.manifest.rows
         names = {entry.id: entry.name for entry in self.manifest.classes}
         found = []
         for class_id, source in places:
@@ -246,12 +246,9 @@ class Bundle:
             raise BankError(message) from error
         return status.st_ino, status.st_mtime_ns, status.st_size, self.state.stamp()
 
-    def _digests(self) -> dict[Place, str]:
-        return {(entry.id, source): row for entry in self.manifest.classes for source, row in entry.rows.items()}
-
     def _require_rows(self, bank: Bank) -> None:
         """Compare each row's content with what it was at export."""
-        known = self._digests()
+        known = self.manifest.rows
         for (class_id, source), digest in bank.row_digests().items():
             if known.get((class_id, source)) != digest:
                 name = f"{class_id}@{source}" if source else str(class_id)
@@ -260,7 +257,7 @@ class Bundle:
 
     def _unseal(self, sealed: SealedBank) -> Bank:
         keys = self.state.read_row_keys(self.manifest.model_id, places_of(sealed))
-        bank = sealed.open(keys, self._digests())
+        bank = sealed.open(keys, self.manifest.rows)
         self._require_rows(bank)
         return bank
 

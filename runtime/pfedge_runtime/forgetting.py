@@ -16,11 +16,13 @@ can still recognise follows from its bank.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,7 +152,7 @@ def forget(
         raise UsageError(message)
     bundle = Bundle.open(path, read_bank=False, state=state)  # it is read once nobody else can change it
     started = time.perf_counter()
-    with bundle.state.writing() as writer:
+    with ThreadPoolExecutor(1) as hashing, bundle.state.writing() as writer:
         here = str(bundle.path.resolve())
         for decision, problem in _finish_all(writer, bundle.path):
             if decision.about["bundle"] == here:
@@ -162,7 +164,9 @@ def forget(
             require_sole_copy(bundle.bank_path)
             finish_erasing(bundle.bank_path)
             plan, stored, smaller, gone = _plan(bundle, classes, sources)
-            with staged_file(bundle.bank_path, smaller.to_bytes()) as new:
+            data = smaller.to_bytes()
+            bank_file = hashing.submit(_sha256, data)
+            with staged_file(bundle.bank_path, data) as new:
                 decision = Entry(
                     0,
                     now(),
@@ -178,7 +182,7 @@ def forget(
                 decision = writer.append(decision)
                 _destroy_keys(writer.state, decision)
                 replace_erasing(new, bundle.bank_path)
-            receipt = _complete(writer, decision, bundle, smaller.digest())
+            receipt = _complete(writer, decision, bundle, smaller.digest(), bank_file.result())
     elapsed = (time.perf_counter() - started) * 1000
     return replace(plan, milliseconds=elapsed, request=decision.request, receipt=str(receipt))
 
@@ -255,13 +259,12 @@ def _finish(writer: Writer, decision: Entry, path: Path) -> None:
             stored = without(stored, gone)
             with staged_file(bundle.bank_path, stored.to_bytes()) as new:
                 replace_erasing(new, bundle.bank_path)
-        _complete(writer, decision, bundle, stored.digest())
+        _complete(writer, decision, bundle, stored.digest(), sha256_file(bundle.bank_path))
 
 
-def _complete(writer: Writer, decision: Entry, bundle: Bundle, bank_after: str) -> Path:
+def _complete(writer: Writer, decision: Entry, bundle: Bundle, bank_after: str, bank_file: str) -> Path:
     """Enter the end into the ledger, raise the floor and write the receipt; return where it lies."""
-    files = bundle.manifest.files
-    about = {"bank_file": sha256_file(bundle.bank_path), "graph": files["graph.onnx"]["sha256"]}
+    about = {"bank_file": bank_file, "graph": bundle.manifest.files["graph.onnx"]["sha256"]}
     audits = bundle.manifest.audits
     named = [
         audits[str(class_id)] for class_id in sorted({row.class_id for row in decision.rows}) if str(class_id) in audits
@@ -274,6 +277,10 @@ def _complete(writer: Writer, decision: Entry, bundle: Bundle, bank_after: str) 
     entry = writer.append(end)
     writer.raise_floor()
     return _write_receipt(writer, entry)
+
+
+def _sha256(data: bytes | bytearray) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _write_receipt(writer: Writer, entry: Entry) -> Path:

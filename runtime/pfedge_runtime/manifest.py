@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ class Manifest:
     gate: dict[str, Any] = field(default_factory=dict, hash=False)
     sealed: bool = False
     audits: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @cached_property
+    def rows(self) -> dict[tuple[int, str], str]:
+        """The digest of each row at export, by class id and source."""
+        return {(entry.id, source): row for entry in self.classes for source, row in entry.rows.items()}
 
     def find_class(self, text: str) -> ClassEntry:
         """Return the class with this id or name.

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pfedge_runtime.bank import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.encoding import canonical_json, parse_json
 from pfedge_runtime.errors import BankError, LastRowError, SealError
+from pfedge_runtime.records import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.statistics import RowStatistics
 from pfedge_runtime.statistics_bank import KeyedRows, RowKey, StatisticsBank
 from pfedge_runtime.tensors import Fleeting, decode, encode, read_fleeting

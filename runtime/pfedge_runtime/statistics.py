@@ -45,8 +45,8 @@ class RowStatistics:
         """SHA-256 of the row's content. A bank with fewer rows holds the same objects: each is hashed once."""
         digest = hashlib.sha256(f"pfedge-statistics-row/1|{self.count}|".encode())
         digest.update(np.asarray(self.threshold, dtype="<f4").tobytes())
-        digest.update(self.sum.astype("<i8", copy=False).tobytes())
-        digest.update(np.ascontiguousarray(self.outer.astype("<i8", copy=False)).data)
+        for sums in (self.sum, self.outer):
+            digest.update(np.ascontiguousarray(sums.astype("<i8", copy=False)).data)
         return digest.hexdigest()
 
     def with_threshold(self, threshold: float) -> RowStatistics:

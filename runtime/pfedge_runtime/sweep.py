@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from pfedge_runtime.archives import HEAD, Readable, archive_kind, look_into
-from pfedge_runtime.bank import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bundle import BANK, MANIFEST, Bundle
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.errors import PfedgeError
 from pfedge_runtime.forgetting import forget, plan_forget
 from pfedge_runtime.ledger import RowId
+from pfedge_runtime.records import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.sealed import FORMAT as SEALED_FORMAT
 from pfedge_runtime.sealed import Place, SealedBank, places_of, without
 from pfedge_runtime.state import LEDGER, DeviceState

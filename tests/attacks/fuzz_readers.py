@@ -43,7 +43,6 @@ else:
 
 with watched:
     from pfedge_runtime.adoption import read_keys, write_keys
-    from pfedge_runtime.bank import FORMAT as PROMPT_FORMAT
     from pfedge_runtime.bank import PromptBank
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.encoding import canonical_json
@@ -55,6 +54,7 @@ with watched:
     from pfedge_runtime.manifest import Manifest
     from pfedge_runtime.profile import Profile
     from pfedge_runtime.receipt import Receipt
+    from pfedge_runtime.records import FORMAT as PROMPT_FORMAT
     from pfedge_runtime.restoration import PREDICATE as RESTORE
     from pfedge_runtime.restoration import _forget_of, authorize
     from pfedge_runtime.sealed import SealedBank, _context, places_of, seal
