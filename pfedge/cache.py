@@ -76,6 +76,7 @@ class Looks:
         inner = (backbone.heads, backbone.tokens, backbone.width // backbone.heads)
         self._shape = (len(split), 2, len(backbone.blocks), *inner)
         self.place = choose_place(place, 2 * int(np.prod(self._shape)), folder)
+        _remove_abandoned(folder)
         self._file = folder / f"cache-{os.getpid()}-{id(self):x}.bf16" if self.place == "disk" else None
         self._embedding = torch.empty(len(split), model.embedding.spec.dim)
         self._kept: Tensor | None = None
@@ -118,3 +119,21 @@ class Looks:
     def _look(self, index: NDArray[np.int64]) -> Look:
         inputs = torch.from_numpy(self._split.batch(index, self._model.backbone.preprocess))
         return self._model.look(inputs.to(self._model.prompts.device))
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes left in a folder: it is of no use, and tells of every input."""
+    for path in folder.glob("cache-*.bf16"):
+        process = path.name.split("-")[1]
+        if process.isdecimal() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's, or the platform does not tell
+        return True
+    return True

@@ -11,6 +11,7 @@ apart, in `resume.safetensors`, and goes when training ends: Adam's moments reme
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ MODEL = "model.safetensors"
 CONFIG = "config.json"
 METRICS = "metrics.json"
 RESUME = "resume.safetensors"
+AUDIT = "audit"
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             for old in (run.model_file, state, folder / METRICS, *folder.glob(f"{run.name}_*"), *folder.glob("*.png")):
                 old.unlink(missing_ok=True)
+            shutil.rmtree(folder / AUDIT, ignore_errors=True)  # bundles of the old rows, references, shadows
         write_atomic(folder / CONFIG, _pretty(config))
         return run
 

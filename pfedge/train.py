@@ -30,7 +30,7 @@ from pfedge import plots
 from pfedge.backbone import DEFAULT_BACKBONES, Backbone, load_backbone
 from pfedge.calibration import calibrate, calibration_split
 from pfedge.data import Dataset, Split, load_dataset
-from pfedge.device import choose_autocast, choose_device
+from pfedge.device import choose_autocast, choose_device, computes_bf16
 from pfedge.errors import DataError
 from pfedge.evaluate import RowLabels, accuracy_by_mode, confusion_matrix
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
@@ -169,6 +169,8 @@ def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Ru
     autocast = choose_autocast(settings.precision, device)
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model_name, image_size=config.image_size)
+    if computes_bf16(autocast) and device.type == "cpu":
+        backbone.spell_out_attention()
     dataset = open_dataset(config, settings, backbone)
     kept = dataset.present()
     if not kept:
@@ -325,7 +327,7 @@ def _announce(
     """Say what is about to be trained, and which classes get no row."""
     excluded = [dataset.class_id(text) for text in config.exclude]
     plural = "sounds" if dataset.kind == "audio" else "images"
-    precision = "bf16" if autocast._enabled else "fp32"  # noqa: SLF001 -- torch has no public reader
+    precision = "bf16" if computes_bf16(autocast) else "fp32"
     console.print(
         f"{dataset.name}: {len(dataset.train)} training {plural}, {len(model.class_ids)} rows, "
         f"backbone {model.backbone.name} ({model.backbone.preprocess.describe()}), {device} {precision}",

@@ -14,10 +14,20 @@ import pytest
 from rich.console import Console
 
 from pfedge.audit import audit as module
-from pfedge.audit.audit import AuditInterruptedError, audit_run
+from pfedge.audit.audit import AuditInterruptedError, audit_run, overall
+from pfedge.audit.blackbox import ONE_ROW
 from pfedge.audit.case import AuditSettings
-from pfedge.audit.measure import INDISTINGUISHABLE, Attack
-from pfedge.errors import RunError
+from pfedge.audit.measure import (
+    INDISTINGUISHABLE,
+    STILL_KNOWS,
+    UNDECIDED,
+    Attack,
+    Estimate,
+    Measure,
+    Skipped,
+    judge,
+)
+from pfedge.errors import DataError, RunError
 from pfedge.export import ExportSettings, export_run, read_audits
 from pfedge.run import Run
 from pfedge.train import Settings, TrainConfig
@@ -148,7 +158,7 @@ def test_a_bundle_that_has_forgotten_the_class_is_audited_as_it_is(exact_run, ex
 def test_a_bundle_that_has_forgotten_another_class_is_refused(exact_run, exact_bundle, settings, tmp_path):
     copy = shutil.copytree(exact_bundle.path, tmp_path / "copy")
     forget(copy, ["0"], state=DeviceState.at())
-    with pytest.raises(RunError, match=r"has forgotten other classes too \(\[0\]\)"):
+    with pytest.raises(RunError, match=r"has forgotten other rows too \(0\)"):
         audit_run(exact_run, "1", replace(settings, bundle=copy), QUIET)
 
 
@@ -245,6 +255,64 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(exact_run, tmp_path):
     text = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "the same command goes on from there" in text
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": 1}'])
+def test_a_damaged_outcome_is_made_again(damage, exact_report, exact_run, settings):
+    folder, report = exact_report
+    cache = shutil.copytree(folder / "cache", settings.cache)
+    kept = list(cache.glob("attacks-*/neighbour.json"))
+    for path in kept:
+        path.write_bytes(damage)
+    again = audit_run(exact_run, "1", settings, QUIET)
+    assert again["attacks"] == report["attacks"]
+    assert any(path.read_bytes() != damage for path in kept)
+
+
+def test_a_checkpoint_on_the_way_is_not_audited(tiny_run, settings):
+    (last,) = sorted(tiny_run.folder.glob("*_seed_*_*.safetensors"))[-1:]
+    with pytest.raises(RunError, match="audit the finished run"):
+        audit_run(Run.open(last), "1", settings, QUIET)
+    with pytest.raises(RunError, match="audit the finished run"):
+        audit_run(tiny_run, "1", replace(settings, reference=last), QUIET)
+
+
+def test_rows_that_were_added_later_have_no_reference(exact_run, settings, tmp_path):
+    copy = shutil.copytree(exact_run.folder, tmp_path / "run")
+    run = Run.open(copy)
+    grown = replace(run, config={**run.config, "train": {**run.config["train"], "train_limit": 20}})
+    with pytest.raises(RunError, match=r"are not of the inputs of .* alone"):
+        audit_run(grown, "1", settings, QUIET)
+
+
+def test_another_place_of_the_data_is_asked_for_where_it_has_moved(exact_run, settings):
+    with pytest.raises(DataError, match="say where it is with --dataset or --data-root"):
+        audit_run(exact_run, "1", replace(settings, dataset="nosuch.npz"), QUIET)
+
+
+def test_a_clean_bill_needs_the_attacks_that_matter():
+    same = Measure("m", None, Estimate(0.5, 0.5, 0.5), Estimate(0.5, 0.5, 0.5), 0.0, 0.0, None, None)
+    told = replace(same, distance=0.5)
+    few = (Skipped("all", "it needs 20"),)
+    made = {key: Attack(key, key, "", (same,)) for key in module.ATTACKS}
+
+    def verdict(changed=None, *, same_bank=False):
+        return overall(judge(list((made | (changed or {})).values()), margin=0.1), same_bank=same_bank)
+
+    lacking = {"relearning": Attack("relearning", "", "", (), skipped=few)}
+    assert verdict() == INDISTINGUISHABLE
+    assert verdict(lacking) == UNDECIDED
+    assert verdict(lacking, same_bank=True) == INDISTINGUISHABLE  # a proof needs no attack
+    assert verdict(lacking | {"utility": Attack("utility", "", "", (told,))}) == STILL_KNOWS
+    assert verdict({"membership": Attack("membership", "", "", (), skipped=(ONE_ROW,))}) == INDISTINGUISHABLE
+
+
+def test_a_run_begun_anew_does_not_keep_the_audit_of_the_old_one(exact_run, tmp_path):
+    copy = shutil.copytree(exact_run.folder, tmp_path / "run")
+    (copy / "audit").mkdir()
+    (copy / "audit" / "bank.safetensors").touch()
+    Run.create(copy, exact_run.config, resume=False, overwrite=True)
+    assert not (copy / "audit").exists()
 
 
 def test_opening_a_run_does_not_need_its_audit(exact_report, exact_run):

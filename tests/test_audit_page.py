@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from pfedge.audit import figures
-from pfedge.audit.measure import BETTER, INDISTINGUISHABLE, STILL_KNOWS, Attack, Skipped, from_draws, judge, worst
+from pfedge.audit.measure import (
+    BETTER,
+    INDISTINGUISHABLE,
+    STILL_KNOWS,
+    UNDECIDED,
+    Attack,
+    Skipped,
+    from_draws,
+    judge,
+    worst,
+)
 from pfedge.audit.page import render, widest
 
 DIGEST = "0123456789abcdef" * 4
@@ -306,7 +316,7 @@ def test_widest_measure_is_the_one_that_reaches_furthest():
     assert widest(Attack("x", "X", "", (loud,))) is None
 
 
-@pytest.mark.parametrize("verdict", [INDISTINGUISHABLE, BETTER, STILL_KNOWS])
+@pytest.mark.parametrize("verdict", [INDISTINGUISHABLE, BETTER, STILL_KNOWS, UNDECIDED])
 def test_summary_explains_each_verdict_and_says_which_is_given(verdict):
     page = Page(render({**minimal(), "verdict": verdict}))
     summary = page.text[page.text.index("What a verdict means") : page.text.index("What the attacks found")]

@@ -188,3 +188,12 @@ def test_a_real_pretrained_vit_loads(shared_weights):
     backbone = load_backbone(str(shared_weights))
     assert (backbone.width, backbone.preprocess.height, len(backbone.blocks)) == (384, 112, 12)
     assert next(backbone.vit.parameters()).dtype == torch.float32
+
+
+def test_attention_spelled_out_computes_the_same(tiny_vit):
+    backbone = load_backbone(str(tiny_vit))
+    images = torch.randint(0, 256, (2, 14, 14, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    fused = backbone.encode(backbone.embed(images))
+    backbone.spell_out_attention()
+    assert backbone.vit.config._attn_implementation == "eager"
+    assert torch.allclose(backbone.encode(backbone.embed(images)), fused, atol=1e-5)

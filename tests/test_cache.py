@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -54,3 +57,13 @@ def test_the_place_follows_from_what_is_free(tmp_path, monkeypatch):
     assert choose_place("none", 1, tmp_path) == "none"
     with pytest.raises(UsageError, match="unknown place 'tape'"):
         choose_place("tape", 1, tmp_path)
+
+
+def test_what_a_killed_process_left_on_the_disk_is_removed(model, shaded_npz, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    abandoned, alive = tmp_path / f"cache-{gone.pid}-1f.bf16", tmp_path / f"cache-{os.getpid()}-1f.bf16"
+    abandoned.touch()
+    alive.touch()
+    Looks(model, load_dataset(str(shaded_npz)).val, tmp_path, place="none")
+    assert (abandoned.exists(), alive.exists()) == (False, True)

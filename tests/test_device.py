@@ -25,7 +25,12 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
-    [({"amx_bf16": True}, True), ({"avx512_bf16": True}, False), ({"avx512_f": True}, False)],
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True}, False),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_f": True, "cpu_name": "AMD EPYC"}, False),
+    ],
 )
 def test_bf16_only_where_it_pays(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)

@@ -58,12 +58,23 @@ class BankGate:
 
 @dataclass(frozen=True)
 class GateReport:
-    """All comparisons, and what they were held to."""
+    """All comparisons, and what they were held to.
+
+    Attributes:
+        precision: of the graph that was judged.
+        max_drop: by how much accuracy may fall.
+        min_agreement: on what share of the inputs decisions must agree.
+        banks: the comparisons.
+        float32_products: how many of the backbone's matrix products stay in float32, under int8.
+        products: of how many; 0 under other precisions.
+    """
 
     precision: str
     max_drop: float
     min_agreement: float
     banks: tuple[BankGate, ...]
+    float32_products: int = 0
+    products: int = 0
 
     @property
     def passed(self) -> bool:
@@ -78,6 +89,7 @@ class GateReport:
             "min_agreement": self.min_agreement,
             "passed": self.passed,
             "banks": [asdict(bank) for bank in self.banks],
+            **({"float32_products": self.float32_products, "products": self.products} if self.products else {}),
         }
 
     def require(self) -> None:

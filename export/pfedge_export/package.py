@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from torch import nn
 
-from pfedge_export.gate import MAX_DROP, GateReport, Validation, gate
-from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph, finish_graph
+from pfedge_export.gate import MAX_DROP, Validation
+from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph
+from pfedge_export.lower import QUANTIZATIONS, lower
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
-from pfedge_export.precision import PRECISIONS, Calibration, to_fp16, to_int8
+from pfedge_export.precision import PRECISIONS
 from pfedge_runtime.adoption import write_keys
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle
 from pfedge_runtime.decision import Bank
@@ -36,8 +36,6 @@ from pfedge_runtime.static_engine import StaticEngine
 from pfedge_runtime.storage import require_vacant, staged_folder, write_atomic
 
 SELFTEST_INPUTS = 4
-CALIBRATION_INPUTS = 128
-QUANTIZATIONS = ("dynamic", "static")
 
 Logits = Callable[[NDArray[Any], Bank], NDArray[np.float32]]
 
@@ -152,8 +150,17 @@ def export_bundle(
         logits: Logits = partial(torch_logits, module)
         if recipe.precision != "fp32":
             on_progress(f"converting to {recipe.precision}, and judging it on validation inputs")
-            gated, lower = _lower(folder / GRAPH, engine, bank, recipe, validation)
-            judged, logits = gated.to_json(), partial(_logits, lower)
+            gated, lowered = lower(
+                folder / GRAPH,
+                engine,
+                bank,
+                validation,
+                precision=recipe.precision,
+                quantization=recipe.quantization,
+                max_drop=recipe.max_drop,
+                on_progress=on_progress,
+            )
+            judged, logits = gated.to_json(), partial(_logits, lowered)
         on_progress("writing the bundle")
         name = recipe.preprocess.input_name
         (folder / SELFTEST).write_bytes(_selftest(logits, bank, name, inputs[:SELFTEST_INPUTS]))
@@ -216,44 +223,6 @@ def _add_static(
     compare(
         module, StaticEngine(path), bank, inputs, name=name, tolerance=recipe.tolerance, relative=relative
     ).require()
-
-
-def _lower(
-    graph: Path, reference: Engine, bank: Bank, recipe: Recipe, validation: Validation | None
-) -> tuple[GateReport, Engine]:
-    """Put the graph of fewer bits in the place of the one in float32, if it passes; return report and engine."""
-    if validation is None or not len(validation.inputs):
-        message = f"--precision {recipe.precision} needs validation inputs to be judged on, and there are none"
-        raise UsageError(message)
-    if graph.with_name(graph.name + ".data").exists():
-        message = f"a graph above 2 GB is exported in fp32 only, not in {recipe.precision}"
-        raise UsageError(message)
-    judge = partial(gate, reference, bank=bank, validation=validation, max_drop=recipe.max_drop)
-    whole = onnx.load(graph)
-    if recipe.precision == "fp16":
-        lower = to_fp16(whole)
-    else:
-        some = spread(len(validation.inputs), CALIBRATION_INPUTS)  # they may come class by class
-        calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
-        lower = to_int8(whole, calibration, static=recipe.quantization == "static")
-    finish_graph(lower, graph, bank)
-    engine = OnnxRuntimeEngine(graph)
-    report = judge(engine, precision=recipe.precision)
-    report.require()
-    static = graph.with_name(STATIC_GRAPH)
-    if static.exists() and recipe.precision == "fp16":  # int8 is for CPUs, which need no fixed shapes
-        finish_graph(to_fp16(onnx.load(static)), static, bank)
-        judge(StaticEngine(static), precision=f"{STATIC_GRAPH} in fp16").require()
-    return report, engine
-
-
-def spread(count: int, most: int) -> NDArray[np.int64]:
-    """Return at most `most` indices below `count`, evenly spread, increasing.
-
-    >>> spread(10, 4).tolist()
-    [0, 3, 6, 9]
-    """
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:

@@ -4,6 +4,7 @@
     calibration = Calibration(bank, inputs, labels)
     graph = to_int8(onnx.load("graph.onnx"), calibration)                   # dynamic: scales follow each input
     graph = to_int8(onnx.load("graph.onnx"), calibration, static=True)      # scales from real inputs
+    graph = quantise(smoothed, calibration, keep=fragile(smoothed, calibration)[:8])        # all but the worst eight
 
 Inputs and outputs keep their types. The bank, the head and the pixels' normalisation stay in float32, and under int8
 all but the products with the backbone's weights: LayerNorm, softmax, GELU, residuals, attention's own products.
@@ -15,8 +16,8 @@ import contextlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,20 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration, *, static: bool = 
     Raises:
         ExportError: the calibration inputs cannot be used, or the quantiser refuses.
     """
+    return quantise(smooth(graph, calibration), calibration, static=static)
+
+
+def quantise(
+    graph: onnx.ModelProto, calibration: Calibration, *, static: bool = False, keep: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """Return a smoothed graph with the backbone's matrix products in int8, but for the nodes in `keep`.
+
+    Raises:
+        ExportError: the calibration inputs cannot be used, or the quantiser refuses.
+    """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
     calibration.require()
-    graph = smooth(graph, calibration)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, source)
@@ -113,7 +124,7 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration, *, static: bool = 
             "op_types_to_quantize": list(QUANTISED),
             "per_channel": True,
             "weight_type": QuantType.QInt8,
-            "nodes_to_exclude": sorted(_head_nodes(graph)),
+            "nodes_to_exclude": sorted(_head_nodes(graph) | set(keep)),
         }
         try:
             if not static:
@@ -135,13 +146,67 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration, *, static: bool = 
         return onnx.load(target)
 
 
+def fragile(graph: onnx.ModelProto, calibration: Calibration) -> list[str]:
+    """Return the names of the products that `quantise` takes, those first that lose most in eight bits.
+
+    What a product loses is how far its output moves, relative to its size, when its activations are rounded to 256
+    levels from their smallest to their largest and its weights to 255 by column, on a few real inputs.
+    """
+    weights = {value.name: value for value in graph.graph.initializer}
+    head = _head_nodes(graph)
+    products = [
+        node
+        for node in graph.graph.node
+        if node.op_type in QUANTISED and node.input[1] in weights and node.name not in head
+    ]
+    few = spread(len(calibration.inputs), CALIBRATION_BATCH)
+    shown = replace(calibration, inputs=calibration.inputs[few])
+    values = next(_watch(graph, [node.input[0] for node in products], shown))
+    lost = {}
+    for node in products:
+        matrix = onnx.numpy_helper.to_array(weights[node.input[1]])
+        activations = values[node.input[0]].reshape(-1, len(matrix))
+        exact = activations @ matrix
+        error = _levels(activations) @ _by_column(matrix) - exact
+        lost[node.name] = float(np.linalg.norm(error)) / max(float(np.linalg.norm(exact)), TINY)
+    return sorted(lost, key=lost.__getitem__, reverse=True)
+
+
+def _levels(activations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round to the 256 levels of uint8 that hold zero and all values."""
+    low, high = min(0.0, float(activations.min())), max(0.0, float(activations.max()))
+    step = max(high - low, TINY) / 255
+    rounded: NDArray[np.float32] = np.rint(activations / step) * np.float32(step)
+    return rounded
+
+
+def _by_column(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round each column to the 255 levels of int8 that hold its largest value."""
+    step = np.maximum(np.abs(matrix).max(axis=0), TINY) / 127
+    rounded: NDArray[np.float32] = np.rint(matrix / step) * step
+    return rounded
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most `most` indices below `count`, evenly spread, increasing.
+
+    >>> spread(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
 def smooth(graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
     """Return a graph that computes the same, in which what LayerNorms give has fewer outliers.
 
     A channel that is large in every input costs all others their resolution in eight bits. Each channel is divided by a
     factor in the LayerNorm's weights and multiplied by it in those of the products that read it: SmoothQuant (Xiao et
     al., arXiv 2211.10438, equation 4 with alpha = 0.5).
+
+    Raises:
+        ExportError: the calibration inputs cannot be used.
     """
+    calibration.require()
     graph = onnx.ModelProto.FromString(graph.SerializeToString())
     weights = {value.name: value for value in graph.graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -174,18 +239,27 @@ def smooth(graph: onnx.ModelProto, calibration: Calibration) -> onnx.ModelProto:
 
 def _largest(graph: onnx.ModelProto, names: list[str], calibration: Calibration) -> dict[str, NDArray[np.float32]]:
     """Return the largest absolute value of each channel `[D]` of tensors `[B, S, D]` on real inputs."""
-    import onnxruntime
-
-    watched = onnx.ModelProto.FromString(graph.SerializeToString())
-    watched.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
     largest: dict[str, NDArray[np.float32]] = {}
-    reader = _Reader(graph, calibration)
-    while names and (batch := reader.get_next()) is not None:
-        for name, value in zip(names, session.run(names, batch), strict=True):
+    for values in _watch(graph, names, calibration):
+        for name, value in values.items():
             channels = np.abs(value).max(axis=(0, 1))
             largest[name] = np.maximum(largest.get(name, channels), channels)
     return largest
+
+
+def _watch(
+    graph: onnx.ModelProto, names: list[str], calibration: Calibration
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield what stands in tensors within the graph, a batch of real inputs at a time."""
+    import onnxruntime
+
+    names = list(dict.fromkeys(names))
+    watched = onnx.ModelProto.FromString(graph.SerializeToString())
+    watched.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    reader = _Reader(graph, calibration)
+    while names and (batch := reader.get_next()) is not None:
+        yield dict(zip(names, session.run(names, batch), strict=True))
 
 
 def _replace(graph: onnx.ModelProto, node: onnx.NodeProto, index: int, value: NDArray[np.float32]) -> None:

@@ -1,7 +1,7 @@
 """`pfedge audit`: three models, the same attacks, one report.
 
     report = audit_run(Run.open(path), "3", AuditSettings(out=Path("report")), console)
-    report["verdict"]          # 'indistinguishable from never trained', 'better than before' or 'still knows'
+    report["verdict"]          # 'indistinguishable from never trained', 'better than before', 'still knows', ...
 
 Each attack's outcome is kept until the report is written, and longer: an interrupted audit goes on with the same
 command.
@@ -13,7 +13,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,35 +23,36 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from pfedge.audit.blackbox import membership, neighbour, utility
+from pfedge.audit.blackbox import ONE_ROW, membership, neighbour, utility
 from pfedge.audit.case import AuditSettings, Case, short_digest
 from pfedge.audit.contenders import contend
-from pfedge.audit.measure import ERROR_RATE, Attack, judge, worst
+from pfedge.audit.measure import ERROR_RATE, INDISTINGUISHABLE, UNDECIDED, Attack, judge, worst
 from pfedge.audit.page import render
 from pfedge.audit.pool import TEST, TRAIN, VAL
+from pfedge.audit.retrained import require_finished
 from pfedge.audit.shadows import DEFAULTS
 from pfedge.audit.sources import CITATIONS
-from pfedge.audit.whitebox import inversion, reach, relearning, representation
+from pfedge.audit.whitebox import MIN_INPUTS, inversion, reach, relearning, representation
 from pfedge.errors import RunError
 from pfedge.export import AUDIT_SCHEMA
 from pfedge.interrupt import TrainingInterruptedError
 from pfedge.model import PromptBankModel
 from pfedge.progress import bars
 from pfedge.run import METRICS, Model, Run
-from pfedge.train import open_dataset
 from pfedge.version import versions
 from pfedge_runtime.bundle import MANIFEST
 from pfedge_runtime.encoding import sha256_file
 from pfedge_runtime.errors import LastRowError, PfedgeError, UsageError
 from pfedge_runtime.floor import FileFloor
 from pfedge_runtime.forgetting import forget
-from pfedge_runtime.manifest import find_class
+from pfedge_runtime.manifest import class_text, find_class
 from pfedge_runtime.state import DeviceState
 from pfedge_runtime.storage import make_folder, write_atomic
 
-METHOD = 1  # goes up when an attack would measure something else: kept outcomes are then of no use
+METHOD = 2  # goes up when an attack would measure something else: kept outcomes are then of no use
 REPORT, PAGE = "report.json", "report.html"
 ATTACKS = ("utility", "membership", "representation", "relearning", "inversion", "neighbour", "reach")
+NEEDED = ("membership", "representation", "relearning")  # without these a clean bill says nothing
 
 
 class AuditInterruptedError(PfedgeError):
@@ -82,6 +84,7 @@ def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Consol
         message = f"shadow models come in pairs: choose an even number, not {shadows}"
         raise UsageError(message)
     class_id = _require_class(run, forgotten)
+    require_finished(run)
     try:
         with Case(run, class_id, replace(settings, shadows=shadows), console) as case:
             report = _report(case)
@@ -97,7 +100,7 @@ def _report(case: Case) -> dict[str, Any]:
     """Make all attacks and return the report."""
     settings, class_id = case.settings, case.class_id
     identity = _identity(case)
-    parts = case.cache / f"attacks-{short_digest(identity)}"
+    parts = case.cache / f"attacks-{short_digest({**identity, 'code': _code_digest()})}"
     make_folder(parts)
     attacks = judge([_kept(case, key, parts) for key in ATTACKS], margin=settings.margin)
     rows = _compare(case, parts, attacks) if settings.compare else None
@@ -112,7 +115,7 @@ def _report(case: Case) -> dict[str, Any]:
         "schema": AUDIT_SCHEMA,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "class": {"id": class_id, "name": case.run.config["classes"][class_id]},
-        "verdict": worst(attack.verdict for attack in attacks),
+        "verdict": overall(attacks, same_bank=case.same_bank),
         "margin": settings.margin,
         "error_rate": ERROR_RATE,
         **identity,
@@ -123,6 +126,18 @@ def _report(case: Case) -> dict[str, Any]:
         "attacks": [attack.to_json() for attack in attacks],
         **({"baselines": rows} if rows is not None else {}),
     }
+
+
+def overall(attacks: Sequence[Attack], *, same_bank: bool) -> str:
+    """Return the audit's verdict: the worst of the attacks', if those that matter could be made.
+
+    Args:
+        attacks: judged.
+        same_bank: whether the bank after forgetting is byte for byte the reference's, which no attack need show.
+    """
+    verdict = worst(attack.verdict for attack in attacks)
+    made = {attack.key for attack in attacks if attack.measures or ONE_ROW in attack.skipped}
+    return UNDECIDED if verdict == INDISTINGUISHABLE and not same_bank and set(NEEDED) - made else verdict
 
 
 def _identity(case: Case) -> dict[str, Any]:
@@ -164,9 +179,10 @@ def _identity(case: Case) -> dict[str, Any]:
 def _kept(case: Case, key: str, parts: Path) -> Attack:
     """Make one attack, or take its outcome from an earlier call."""
     path = parts / f"{key}.json"
-    if path.is_file():
+    with suppress(OSError, ValueError, KeyError, TypeError):  # what is not there, or damaged, is done again
+        kept = Attack.from_json(json.loads(path.read_text()))
         case.say(f"{key}: kept from an earlier call")
-        return Attack.from_json(json.loads(path.read_text()))
+        return kept
     started = time.perf_counter()
     attack = attack_by(key, case)
     write_atomic(path, json.dumps(attack.to_json()).encode())
@@ -201,12 +217,14 @@ def _train_seconds(run: Run) -> float:
     return seconds
 
 
-def _compare(case: Case, parts: Path, attacks: tuple[Attack, ...]) -> dict[str, Any]:
-    """Compare with other ways to forget."""
-    dataset = open_dataset(case.config, case.train_settings(), case.model.backbone)
+def _compare(case: Case, parts: Path, attacks: tuple[Attack, ...]) -> dict[str, Any] | None:
+    """Compare with other ways to forget, as far as there are inputs to attack them with."""
+    if reason := case.subjects.lacking(MIN_INPUTS):
+        case.say(f"no comparison with other ways to forget: {reason}")
+        return None
     return contend(
         case.subjects,
-        dataset.train.prepared(case.model.backbone.preprocess),
+        case.dataset.train.prepared(case.model.backbone.preprocess),
         case.config,
         attacks,
         parts,
@@ -222,11 +240,11 @@ def _forgetting_seconds(case: Case) -> float | None:
     """Forget the class in a copy of the bundle, on a device of its own; None if the bundle has forgotten it."""
     if case.class_id not in case.bundle.bank().class_ids:
         return None
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=case.cache) as folder:  # not where nobody would look for a row
         where = Path(folder).resolve()
         copy = shutil.copytree(case.bundle.path, where / "bundle")
         device = DeviceState(where / "device", FileFloor(where / "floor"))
-        return forget(copy, [str(case.class_id)], state=device).milliseconds / 1e3
+        return forget(copy, [class_text(case.run.config["classes"], case.class_id)], state=device).milliseconds / 1e3
 
 
 def _require_class(run: Run, text: str) -> int:

@@ -131,13 +131,19 @@ def utility(heard: Heard, names: Sequence[str], *, seed: int) -> Attack:
     measures = [
         compare(name, _mean, _of(both, places, column), np.zeros(len(places), dtype=np.int64), seed=seed, judged=judged)
         for name, places, column, judged in asked
-        if len(places)
+        if len(places) >= MIN_INPUTS
     ]
+    skipped = tuple(
+        Skipped(name, f"it needs {MIN_INPUTS} test inputs, there are {len(places)}")
+        for name, places, *_ in asked
+        if len(places) < MIN_INPUTS
+    )
     return Attack(
         key="utility",
         title="Utility",
         question="Are the other classes recognised as well, and what is said of inputs of the forgotten one?",
         measures=tuple(measures),
+        skipped=skipped,
         notes=("Test inputs; the best row's class, whether or not the input is abstained on.",),
         data={
             "classes": _by_class(heard, both, names),
@@ -188,7 +194,10 @@ def membership(heard: Heard, shadows: Shadows | None, why_not: str, *, seed: int
         for rate in RATES:
             what = f"TPR at {rate:.1%} FPR, {name}"
             if len(outside) * rate < 1:
-                skipped.append(Skipped(what, f"{len(outside)} non-members cannot show a rate of {rate:.1%}"))
+                reason = (
+                    f"{len(outside)} non-members cannot show a rate of {rate:.1%}: more data, or a larger --limit, can"
+                )
+                skipped.append(Skipped(what, reason))
             else:
                 measures.append(compare(what, partial(_tpr, positive=positive, rate=rate), columns, strata, seed=seed))
         curves[name] = {
@@ -196,7 +205,11 @@ def membership(heard: Heard, shadows: Shadows | None, why_not: str, *, seed: int
         }
     notes = [f"{len(inside)} members, {len(outside)} non-members of the class."]
     if shadows is not None:
-        notes.append(f"{len(shadows.member)} shadow models, each on half of the inputs of every class.")
+        notes.append(
+            f"{len(shadows.member)} shadow models, each on half of the audit's inputs of every class, held-out ones "
+            "among them: fewer than the model was trained on, which makes these attacks milder. RMIA's population are "
+            "the test inputs of the other classes, each of which half of the shadow models have seen."
+        )
     return attack(measures=tuple(measures), skipped=tuple(skipped), notes=tuple(notes), data={"roc": curves})
 
 

@@ -17,26 +17,29 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
 from pfedge.audit.blackbox import Heard, inputs_to_ask, listen
-from pfedge.audit.pool import LIMIT, Pool
+from pfedge.audit.pool import LIMIT, Pool, split_digest
 from pfedge.audit.retrained import require_reference, retrained
 from pfedge.audit.shadows import Shadows, exact_shadows, isolated_shadows, shared_shadows
 from pfedge.audit.subject import Features, Subject, open_subject
 from pfedge.audit.whitebox import Subjects
 from pfedge.backbone import load_backbone
 from pfedge.cache import Looks
-from pfedge.device import choose_autocast, choose_device
-from pfedge.errors import RunError
+from pfedge.data import Dataset
+from pfedge.device import choose_autocast, choose_device, computes_bf16
+from pfedge.errors import DataError, RunError
 from pfedge.exact import ExactModel, embed_split
 from pfedge.export import ExportSettings, export_run
 from pfedge.isolated import IsolatedModel
+from pfedge.model import PromptBankModel
 from pfedge.progress import bars
-from pfedge.run import Model, Run
+from pfedge.run import AUDIT, Model, Run
 from pfedge.train import Settings, TrainConfig, config_of, open_dataset
 from pfedge_runtime.bundle import MANIFEST, Bundle
 from pfedge_runtime.decision import Bank
@@ -99,6 +102,7 @@ class Case:
         config: the run's recipe, with data set and backbone where they are now.
         cache: where what takes long is kept.
         device: where torch computes.
+        autocast: what a `shared` model's white boxes and shadow models compute in.
     """
 
     def __init__(self, run: Run, class_id: int, settings: AuditSettings, console: Console) -> None:
@@ -109,9 +113,10 @@ class Case:
         self.config: TrainConfig = replace(
             recipe, dataset=settings.dataset or recipe.dataset, model_name=settings.model_name or recipe.model_name
         )
-        self.cache = settings.cache or run.folder / "audit"
+        self.cache = settings.cache or run.folder / AUDIT
         make_folder(self.cache)
         self.device = choose_device(settings.device)
+        self.autocast = choose_autocast(settings.precision, self.device)
         self.say(f"auditing: forgetting class {class_id} ({run.config['classes'][class_id]}) of {run.folder}")
 
     def __enter__(self) -> Case:  # noqa: PYI034 -- final in practice
@@ -140,17 +145,36 @@ class Case:
         model = run.load_model(self.config.model_name)
         if not isinstance(model, ExactModel):
             model.to(self.device)
+        if isinstance(model, PromptBankModel) and computes_bf16(self.autocast) and self.device.type == "cpu":
+            model.backbone.spell_out_attention()
         return model
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """What the run was trained on."""
+        try:
+            dataset = open_dataset(self.config, self.train_settings(), self.model.backbone)
+        except DataError as error:
+            message = f"{error} (an audit needs the data set: say where it is with --dataset or --data-root)"
+            raise DataError(message) from error
+        if list(dataset.classes) != self.run.config["classes"]:
+            message = f"{self.config.dataset} has classes {list(dataset.classes)}, the run has others"
+            raise RunError(message)
+        if isinstance(self.model, ExactModel):
+            counts = {class_id: row.count for class_id, row in self.model.bank().classes.items()}
+            if counts != {c: int((dataset.train.labels == c).sum()) for c in counts}:
+                message = (
+                    f"the rows of {self.run.folder} are not of the inputs of {self.config.dataset} alone (--add-to?): "
+                    "there is no reference for them to be compared with"
+                )
+                raise RunError(message)
+        return dataset
 
     @cached_property
     def pool(self) -> Pool:
         """The inputs."""
-        dataset = open_dataset(self.config, self.train_settings(), self.model.backbone)
-        if list(dataset.classes) != self.run.config["classes"]:
-            message = f"{self.config.dataset} has classes {list(dataset.classes)}, the run has others"
-            raise RunError(message)
-        ids = self.model.class_ids
-        return Pool.of(dataset, self.model.backbone.preprocess, ids, limit=self.settings.limit, seed=self.settings.seed)
+        ids, preprocess = self.model.class_ids, self.model.backbone.preprocess
+        return Pool.of(self.dataset, preprocess, ids, limit=self.settings.limit, seed=self.settings.seed)
 
     @cached_property
     def reference(self) -> Run:
@@ -162,7 +186,7 @@ class Case:
             self.run,
             self.class_id,
             self.config,
-            self.pool.digest,
+            split_digest(self.dataset.train, self.model.backbone.preprocess),
             self.cache,
             self.train_settings(),
             self.console,
@@ -198,6 +222,7 @@ class Case:
             model_name=self.config.model_name,
             data_root=own.data_root,
             download=own.download,
+            precision="fp32" if run is self.run else self.bundle.manifest.precision,  # the reference as it is deployed
         )
         return export_run(run, export, on_progress=lambda what: self.say(f"{what} ..."))[0]
 
@@ -208,8 +233,9 @@ class Case:
         after = deployed.drop({self.class_id}) if self.class_id in deployed.class_ids else deployed
         kept = self.model.bank().drop({self.class_id})
         if after.row_digests() != kept.row_digests():
-            gone = sorted(set(kept.class_ids) - set(after.class_ids))
-            message = f"{self.bundle.path} has forgotten other classes too ({gone}): audit a bundle that has the rest"
+            gone = sorted(set(kept.row_digests()) - set(after.row_digests()))
+            rows = ", ".join(f"{class_id}@{source}" if source else str(class_id) for class_id, source in gone)
+            message = f"{self.bundle.path} has forgotten other rows too ({rows}): audit a bundle that has the rest"
             raise RunError(message)
         return self.model.bank(), after, self.reference_model.bank()
 
@@ -262,7 +288,7 @@ class Case:
     def subjects(self) -> Subjects:
         """The models as white boxes."""
         open_it: Callable[..., Subject] = partial(
-            open_subject, pool=self.pool, looks=self.looks, embedding=self.embedding
+            open_subject, pool=self.pool, looks=self.looks, embedding=self.embedding, autocast=self.autocast
         )
         kept = self.reference_model.class_ids
         return Subjects(
@@ -289,9 +315,8 @@ class Case:
             "class": self.class_id if self.config.guarantee == "shared" else None,
         }
         path = self.cache / f"shadows-{short_digest(key)}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as file:
-                kept: dict[str, NDArray[Any]] = dict(file)
+        kept = _kept_arrays(path)
+        if kept is not None:
             self.say(f"shadow models: {path} is there already")
             if self.config.guarantee == "isolated":
                 kept["after"] = kept["before"][:, :, [c != self.class_id for c in ids]]
@@ -305,11 +330,10 @@ class Case:
         return made.of(index)
 
     def _train_shadows(self, count: int, say: Callable[[str], None]) -> Shadows:
-        autocast = choose_autocast(self.settings.precision, self.device)
         common: dict[str, Any] = {"seed": self.settings.seed, "say": say}
         if isinstance(self.model, ExactModel) and self.embedding is not None:
             return exact_shadows(self.model.bank(), self.embedding, self.pool, self.class_id, count, **common)
-        common["autocast"] = autocast
+        common["autocast"] = self.autocast
         if isinstance(self.model, IsolatedModel) and self.looks is not None:
             return isolated_shadows(self.config, self.model, self.looks, self.pool, self.class_id, count, **common)
         load = partial(load_backbone, self.config.model_name, image_size=self.config.image_size)
@@ -334,6 +358,15 @@ def _require_bundle(bundle: Bundle, bank: Bank) -> Bundle:
 def short_digest(value: dict[str, Any]) -> str:
     """Return the first 16 digits of the SHA-256 of JSON values."""
     return hashlib.sha256(canonical_json(value)).hexdigest()[:16]
+
+
+def _kept_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return what `_save` wrote; None if it is not there, or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, BadZipFile):
+        return None
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -70,14 +71,12 @@ def contend(
     data = BaselineData(train, ids, forgotten, config.model_name, config.image_size, config.seed)
     rows: dict[str, dict[str, Any]] = {}
     for method in METHODS:
-        path = folder / f"contender-{method.name.replace(' ', '-')}.json"
-        if path.is_file():
-            rows[method.name] = json.loads(path.read_text())
+        with suppress(OSError, ValueError):  # what is not there, or damaged, is done again
+            rows[method.name] = json.loads(_path(folder, method, epochs).read_text())
     missing = [method for method in METHODS if method.name not in rows]
     for outcome in baselines(data, epochs=epochs, device=device, methods=missing, on_progress=say):
         row = _row(outcome.method, outcome.seconds, _attack(outcome.model, subjects))
-        path = folder / f"contender-{outcome.method.name.replace(' ', '-')}.json"
-        write_atomic(path, json.dumps(row).encode())
+        write_atomic(_path(folder, outcome.method, epochs), json.dumps(row).encode())
         rows[outcome.method.name] = row
     own = Method(f"pfedge {config.guarantee}, row dropped", "pfedge forget", False, False)  # noqa: FBT003 -- by name above
     again = Method(
@@ -87,7 +86,12 @@ def contend(
         _row(own, forgetting_seconds, _ours(attacks, "after")),
         _row(again, train_seconds, _ours(attacks, "reference")),
     ]
-    return {"rows": [*ours, *(rows[method.name] for method in METHODS if method.name in rows)], "plot": PLOT}
+    lines = [*ours, *(rows[method.name] for method in METHODS if method.name in rows)]
+    return {"rows": lines, "plot": PLOT, "epochs": epochs}
+
+
+def _path(folder: Path, method: Method, epochs: int) -> Path:
+    return folder / f"contender-{epochs}-{method.name.replace(' ', '-')}.json"
 
 
 def _row(method: Method, seconds: float | None, measures: dict[str, Estimate]) -> dict[str, Any]:
@@ -139,9 +143,11 @@ def _attack(model: OrdinaryModel, subjects: Subjects) -> dict[str, Estimate]:
     found["named as the class"] = measure(mean, named[:, None], np.zeros(len(tested), dtype=np.int64))
     logits = np.concatenate([parts["members"][0], parts["held out"][0]])
     strata = np.repeat([0, 1], [len(members), len(held_out)])
-    scores = loss_threshold(phi(logits, np.full(len(logits), own)))
+    others_only = np.delete(logits, own, axis=1)  # as in a model of pfedge, which has no output of the class
     area = lambda values, positive: auc(values[:, 0], positive)  # noqa: E731 -- two uses
-    found["membership AUC"] = measure(partial(area, positive=strata == 0), scores[:, None], strata)
+    if others_only.shape[1] > 1:
+        scores = loss_threshold(phi(others_only, others_only.argmax(axis=1)))
+        found["membership AUC"] = measure(partial(area, positive=strata == 0), scores[:, None], strata)
     strata = np.repeat([0, 1], [len(held_out), len(test)])
     features = [parts[name][1] for name in ("members", "others", "held out", "test")]
     for shots in (shots for shots in SHOTS if shots <= len(members)):

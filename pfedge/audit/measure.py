@@ -25,6 +25,7 @@ INDISTINGUISHABLE = "indistinguishable from never trained"
 BETTER = "better than before"
 STILL_KNOWS = "still knows"
 VERDICTS = (INDISTINGUISHABLE, BETTER, STILL_KNOWS)  # from best to worst
+UNDECIDED = "too little to judge"  # of a whole audit
 
 Statistic = Callable[[NDArray[Any]], float]
 
@@ -208,7 +209,10 @@ def judge(attacks: Sequence[Attack], *, margin: float) -> tuple[Attack, ...]:
         attacks: as measured.
         margin: distances up to it are of no interest.
     """
-    count = sum(measure.judged for attack in attacks for measure in attack.measures)
+    judged = [measure for attack in attacks for measure in attack.measures if measure.judged]
+    count = sum(
+        measure.distance != 0 or measure.distance_error != 0 for measure in judged
+    )  # else equal by construction
     limit = NormalDist().inv_cdf(1 - ERROR_RATE / (2 * max(1, count)))
     return tuple(_judge_attack(attack, margin, limit) for attack in attacks)
 

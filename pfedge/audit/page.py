@@ -15,11 +15,16 @@ from dataclasses import asdict
 from typing import Any, TypeGuard
 
 from pfedge.audit import figures
-from pfedge.audit.measure import BETTER, INDISTINGUISHABLE, STILL_KNOWS, Attack, Measure
+from pfedge.audit.measure import BETTER, INDISTINGUISHABLE, STILL_KNOWS, UNDECIDED, Attack, Measure
 
 VOID = {"meta"}
 BLOCKS = {"p", "ul", "li", "dl", "dd", "tr", "table", "section", "figure", "h1", "h2", "h3"}  # end a line of the file
-LOOKS = {INDISTINGUISHABLE: ("apart", "✓"), BETTER: ("nearer", "◐"), STILL_KNOWS: ("knows", "✗")}  # CSS class, sign
+LOOKS = {  # CSS class, sign
+    INDISTINGUISHABLE: ("apart", "✓"),
+    BETTER: ("nearer", "◐"),
+    STILL_KNOWS: ("knows", "✗"),
+    UNDECIDED: ("", "?"),
+}
 NONE = "—"
 MODELS = ("before", "after", "reference")
 NAMED = 3  # how many measures a sentence names
@@ -32,6 +37,8 @@ MEANINGS = {
     "significantly nearer to such a model. Something of the class may be left.",
     STILL_KNOWS: "At least one attack tells the model from one that never knew the class, and forgetting did not bring "
     "it significantly nearer. In this respect, treat the model as one that still knows the class.",
+    UNDECIDED: "There are too few inputs of the class for an attack that matters: that the others found nothing says "
+    "nothing. See what was not tested.",
 }
 GUARANTEES = {
     "shared": "Under guarantee “shared”, forgetting drops the class's row. Weights that all classes share were trained "
@@ -170,8 +177,8 @@ def _summary(report: dict[str, Any], attacks: Sequence[Attack]) -> Html:
             "p",
             "Each attack meets all three on the same inputs. A model that never knew the class gives some answer to it "
             "too, so that no number counts by itself. What counts is the distance of after from reference, in either "
-            "direction: being conspicuously bad at a class is a trace of it as well. Distances up to "
-            f"{margin}, the margin, count as none.",
+            "direction: being conspicuously bad at a class is a trace of it as well. What is not "
+            f"significantly beyond {margin}, the margin, counts as none.",
         ),
         _element("h3", "What a verdict means"),
         _element("dl", *meanings),
@@ -313,7 +320,13 @@ def _baselines(baselines: Mapping[str, Any]) -> Html:
         )
         for row in rows
     ]
-    table = _table("Other ways to forget, measured alike, each number with its 95 % interval.", heads, body)
+    caption = (
+        "Other ways to forget, each number with its 95 % interval. Membership and neighbour leak are read off the "
+        "outputs of the other classes, whether or not a method leaves one for the class itself."
+    )
+    if "epochs" in baselines:
+        caption += f" The ordinary network was fine-tuned for {baselines['epochs']} epochs."
+    table = _table(caption, heads, body)
     plot = figures.tradeoff(rows, baselines.get("plot") or "", identifier="baselines-plot")
     return _part("Other ways to forget", table, _plot(plot) if plot else "", identifier="baselines")
 
@@ -335,7 +348,8 @@ def _appendix(report: Mapping[str, Any]) -> Html:
             "in common cancels in their distance. Intervals of a model's own number hold at 95 % each. Those of "
             f"distances are normal and hold for all judged measures together{share} (Bonferroni). A measure is "
             f"“{INDISTINGUISHABLE}” unless that interval lies wholly beyond the margin. If it does, the measure is "
-            f"“{BETTER}” if after is significantly nearer to reference than before is, and “{STILL_KNOWS}” if not.",
+            f"“{BETTER}” if after is significantly nearer to reference than before is, and “{STILL_KNOWS}” if not, "
+            "or where before forgetting there is nothing to attack.",
         ),
         _element("h3", "Sources") if citations else "",
         _list(*citations),

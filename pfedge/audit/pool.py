@@ -19,6 +19,7 @@ from pfedge_runtime.preprocess import Preprocess
 
 TRAIN, VAL, TEST = 0, 1, 2
 LIMIT = 300
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class Pool:
         for array in (self.inputs, self.labels, self.part):
             whole.update(np.ascontiguousarray(array).data)
         return whole.hexdigest()
+
+
+def split_digest(split: Split, preprocess: Preprocess) -> str:
+    """Return SHA-256 of all inputs of a split, as a graph takes them, and of their labels."""
+    whole = hashlib.sha256(np.ascontiguousarray(split.labels.astype("<i8")).data)
+    for start in range(0, len(split), BATCH):
+        inputs = split.batch(np.arange(start, min(start + BATCH, len(split))), preprocess)
+        whole.update(np.ascontiguousarray(inputs).data)
+    return whole.hexdigest()
 
 
 def _draw(split: Split, class_ids: Sequence[int], limit: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -13,11 +13,12 @@ from typing import Any
 from rich.console import Console
 
 from pfedge.errors import RunError
-from pfedge.run import RESUME, Run
+from pfedge.run import MODEL, RESUME, Run
 from pfedge.train import Settings, TrainConfig, config_of, train
 from pfedge.train_exact import train_exact
 from pfedge.train_isolated import train_isolated
 from pfedge_runtime.encoding import canonical_json
+from pfedge_runtime.manifest import class_text
 
 FREE = {"dataset", "model_name", "exclude", "seed"}  # where things lie may differ, and a reference has its own chance
 
@@ -31,7 +32,7 @@ def retrained(
         run: of any guarantee.
         class_id: the class to leave out.
         config: the run's recipe, with data set and backbone where they are now.
-        data_digest: of the inputs of the audit: other data make another reference.
+        data_digest: of what is trained on: other data make another reference.
         cache: where references are kept.
         settings: data root, device, precision.
         console: where progress is shown.
@@ -48,14 +49,25 @@ def retrained(
         "data": data_digest,
     }
     folder = cache / f"reference-{hashlib.sha256(canonical_json(identity)).hexdigest()[:16]}"
-    if (folder / "model.safetensors").is_file():
+    if (folder / MODEL).is_file():
         return Run.open(folder)
-    without = replace(config, exclude=(*config.exclude, str(class_id)))
+    without = replace(config, exclude=(*config.exclude, class_text(run.config["classes"], class_id)))
     resume = (folder / RESUME).is_file()
     own = replace(settings, out=folder, save_dir=folder, resume=resume, overwrite=not resume, keep=1, eval_every=10**6)
     console.print(f"training the reference, without class {class_id}, in {folder}", highlight=False, soft_wrap=True)
     how = {"shared": train, "isolated": train_isolated, "exact": train_exact}[config.guarantee]
     return how(without, own, console)[0]
+
+
+def require_finished(run: Run) -> None:
+    """Refuse a checkpoint of some epoch.
+
+    Raises:
+        RunError: it is one: a reference is trained for all epochs, and would differ by what the checkpoint lacks.
+    """
+    if run.model_file.name != MODEL:
+        message = f"{run.model_file} is a checkpoint on the way: audit the finished run, {run.folder}"
+        raise RunError(message)
 
 
 def require_reference(run: Run, reference: Run, class_id: int) -> Run:
@@ -64,6 +76,7 @@ def require_reference(run: Run, reference: Run, class_id: int) -> Run:
     Raises:
         RunError: it is not of the same recipe without the class.
     """
+    require_finished(reference)
     wanted = [other for other in run.config["class_ids"] if other != class_id]
     if reference.config["class_ids"] != wanted:
         message = f"{reference.folder} has rows {reference.config['class_ids']}; the reference must have {wanted}"

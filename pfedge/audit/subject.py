@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,11 +83,8 @@ class Subject(ABC):
         """Return a random row, of the spread of those that are left."""
         prompts, weight, bias = self.rows()
         spread = prompts.std() if prompts.numel() > 1 else 0.0
-        return NewRow.of(
-            torch.randn(prompts[:1].shape, generator=generator) * spread,
-            torch.randn(weight[:1].shape, generator=generator) * weight.std(),
-            bias.mean().view(1),
-        )
+        like, vector = (torch.randn(part[:1].shape, generator=generator).to(part.device) for part in (prompts, weight))
+        return NewRow.of(like * spread, vector * weight.std(), bias.mean().view(1))
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return what an attacker minimises, of logits `[n, R + 1]` and positions `[n]`."""
@@ -103,10 +102,12 @@ class Subject(ABC):
 class SharedSubject(Subject):
     """Guarantee `shared`: LoRA stays, and every row changes what the others say."""
 
-    def __init__(self, model: PromptBankModel, keep: Sequence[int], pool: Pool) -> None:
-        """Take a model and the class ids whose rows are left."""
+    def __init__(
+        self, model: PromptBankModel, keep: Sequence[int], pool: Pool, autocast: AbstractContextManager[Any]
+    ) -> None:
+        """Take a model, the class ids whose rows are left, and in what to compute."""
         self.class_ids = tuple(keep)
-        self._model, self._pool = model.eval(), pool
+        self._model, self._pool, self._autocast = model.eval(), pool, autocast
         positions = [model.class_ids.index(class_id) for class_id in keep]
         self._rows = tuple(part.detach()[positions] for part in (model.prompts, model.head.weight, model.head.bias))
         self._embedding = Embedding(model.backbone, EmbeddingSpec(dim=0))
@@ -124,7 +125,8 @@ class SharedSubject(Subject):
     @torch.no_grad()
     def representations(self, index: Index) -> dict[str, Features]:
         """Return the adapted backbone's embedding, without rows, and its last CLS under the rows that are left."""
-        bare = _in_batches(index, lambda part: self._embedding(self._tokens(part)))
+        with self._autocast:
+            bare = _in_batches(index, lambda part: self._embedding(self._tokens(part)))
         return {EMBEDDING: bare, LAST_CLS: _in_batches(index, lambda part: self._cls(part, self.rows()[0]))}
 
     def _tokens(self, index: Index) -> Tensor:
@@ -134,9 +136,10 @@ class SharedSubject(Subject):
         return tokens
 
     def _cls(self, index: Index, prompts: Tensor) -> Tensor:
-        tokens, prefix = self._tokens(index), prompts.flatten(0, 1)
-        hidden = self._model.backbone.encode(torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1))
-        return hidden[:, len(prefix)]
+        with self._autocast:
+            tokens, prefix = self._tokens(index), prompts.flatten(0, 1)
+            hidden = self._model.backbone.encode(torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1))
+        return hidden[:, len(prefix)].float()
 
 
 class IsolatedSubject(Subject):
@@ -219,6 +222,7 @@ def open_subject(
     pool: Pool,
     looks: LookSource | None = None,
     embedding: Features | None = None,
+    autocast: AbstractContextManager[Any] | None = None,
 ) -> Subject:
     """Return a model with only the rows of the class ids in `keep`.
 
@@ -228,9 +232,10 @@ def open_subject(
         pool: the inputs.
         looks: what an `isolated` model's backbone makes of them.
         embedding: what an `exact` model's backbone makes of them.
+        autocast: what a `shared` model computes in; None is float32.
     """
     if isinstance(model, PromptBankModel):
-        return SharedSubject(model, keep, pool)
+        return SharedSubject(model, keep, pool, nullcontext() if autocast is None else autocast)
     if isinstance(model, IsolatedModel) and looks is not None:
         return IsolatedSubject(model, keep, looks)
     if isinstance(model, ExactModel) and embedding is not None:

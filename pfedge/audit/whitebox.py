@@ -179,8 +179,9 @@ def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
         for draw, model in itertools.product(range(RELEARN_DRAWS), runs):
             runs[model].append(_relearn(getattr(subjects, model), subjects, shots, draw, index))
             tick()
-        before = np.broadcast_to(knew[:, None, None], (len(index), RELEARN_DRAWS, len(STEPS)))
-        named = Trio(before, *(np.stack(runs[model], axis=1) for model in MODELS[1:]))
+        named = Trio(
+            None, *(np.stack(runs[model], axis=1) for model in MODELS[1:])
+        )  # before, there is nothing to relearn
         positive = strata == 0
         area = partial(_area, positive=positive)
         steps = partial(_steps_to, positive=positive, goal=goal)
@@ -207,13 +208,15 @@ def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
             )
         )
         curve = named.map(partial(_curve, positive=positive))
-        lines = {model: [float(value) for value in getattr(curve, model)] for model in MODELS}
+        lines = {model: [float(value) for value in getattr(curve, model)] for model in MODELS[1:]}
+        lines["before"] = [_balanced(knew[:, None], positive=positive)] * len(STEPS)
         curves.append({"shots": shots, "steps": list(STEPS), **lines})
     never = 2 * STEPS[-1]
     notes = [
         (
             f"Balanced accuracy is the mean of recall on the class and on the others ({len(held_out)} and {len(test)} "
-            f"held-out inputs): a row that answers with the class to everything has 0.5. {RELEARN_DRAWS} draws."
+            f"held-out inputs): a row that answers with the class to everything has 0.5. {RELEARN_DRAWS} draws. Before "
+            f"forgetting, the class's own row has {_balanced(knew[:, None], positive=strata == 0):.3f}."
         ),
         f"A goal that is not reached in {STEPS[-1]} steps counts as {never} steps. "
         + "; ".join(_ratio(measure) for measure in measures if measure.name.startswith("steps"))
@@ -243,15 +246,17 @@ def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
     scores = {}
     for model in MODELS[1:]:
         subject: Subject = getattr(subjects, model)
-        scores[model] = np.stack([_row_score(subject, row, index) for row in _candidates(subject, subjects, others)], 1)
+        made_up = [_row_score(subject, row, index) for row in _candidates(subject, subjects, others)]
+        scores[model] = np.stack(made_up, axis=1)[:, None]  # they are no repetitions: a bootstrap may not leave one out
         tick()
     subject = subjects.before
     column = subject.class_ids.index(subjects.forgotten)
     logits = _logits(subject, index)
     rest = np.logaddexp.reduce(np.delete(logits, column, axis=1), axis=1)
-    count = scores["after"].shape[1]
-    trio = Trio(np.repeat((logits[:, column] - rest)[:, None], count, axis=1), scores["after"], scores["reference"])
-    best = partial(_best_auc, positive=strata == 0)
+    count, positive = scores["after"].shape[2], strata == 0
+    own = auc(logits[:, column] - rest, positive)
+    trio = Trio(None, scores["after"], scores["reference"])
+    best = partial(_best_auc, positive=positive)
     return attack(
         measures=(compare("AUC of the best row made up", best, trio, strata, seed=subjects.seed),),
         notes=(
@@ -263,7 +268,7 @@ def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
             ),
             (
                 f"The best of {count} is chosen with labelled inputs of the class, which favours the attacker, in both "
-                "models alike. Before forgetting stands the class's own row."
+                f"models alike. Before forgetting, the class's own row has an AUC of {own:.3f}."
             ),
         ),
     )
@@ -387,7 +392,8 @@ def _train(subject: Subject, row: NewRow, batches: list[tuple[Index, Index]]) ->
     optimizer = torch.optim.Adam(row.parameters(), lr=subject.lr)
     yield 0
     for step, (inputs, target) in enumerate(batches, start=1):
-        loss = subject.loss(subject.score(inputs, row), torch.from_numpy(target))
+        logits = subject.score(inputs, row)
+        loss = subject.loss(logits, torch.from_numpy(target).to(logits.device))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
@@ -473,8 +479,8 @@ def _steps_to(named: Array, positive: NDArray[np.bool_], goal: float) -> float:
 
 
 def _best_auc(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """Return the AUC of the best column of `[n, rows]`."""
-    return max(auc(column, positive) for column in scores.T)
+    """Return the AUC of the best row of `[n, 1, rows]`."""
+    return max(auc(row, positive) for row in scores[:, 0].T)
 
 
 def _mean(values: Array) -> float:

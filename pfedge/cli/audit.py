@@ -55,14 +55,16 @@ def audit(
     is given. What counts is the distance between after and reference. Leaves report.html, for people, and report.json,
     whose digest `pfedge export --audit` puts into a bundle.
 
-    The reference, shadow models and finished attacks are kept beside the run: an interrupted audit goes on, another
-    class's is quicker. They tell of the class: remove RUN/audit with the run when the class must go for good.
+    The reference, what shadow models said, finished attacks and a bundle with all rows are kept in RUN/audit (--cache):
+    an interrupted audit goes on, another class's is quicker. They tell of the class and hold its row: remove that
+    folder when the class must go for good.
 
     \b
     pfedge audit runs/blood --forget 3
     pfedge audit runs/blood --forget 3 --reference runs/blood-without-3 --compare
 
-    Exit code: 0 indistinguishable from a model that never knew the class, 3 otherwise.
+    Exit code: 0 if nothing tells the model from one that never knew the class by significantly more than the margin
+    (the report says what the data cannot rule out), 3 otherwise.
     """
     with needs("train", "audit"):
         from rich.console import Console
@@ -107,6 +109,9 @@ def audit(
                 cells = [most.name, *values, f"{most.distance:+.3f} [{most.low:+.3f}, {most.high:+.3f}]"]
             table.add_row(attack.title, attack.verdict or "not judged", *cells)
         Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(table)
+        for attack in map(Attack.from_json, report["attacks"]):
+            for one in attack.skipped:
+                typer.echo(f"not tested: {attack.title}, {one.name}: {one.reason}")
         typer.echo(f"report: {out / PAGE}")
     if report["verdict"] != INDISTINGUISHABLE:
         raise typer.Exit(STILL_TO_DO)

@@ -152,7 +152,8 @@ def _show(outcome: dict[str, Any]) -> None:
                 f"largest difference {bank['largest_difference']:.1e}"
             )
     if gate := outcome.get("gate"):
-        typer.echo(f"{gate['precision']} against float32, validation inputs:")
+        kept = f" ({gate['float32_products']} of {gate['products']} products in float32)" if "products" in gate else ""
+        typer.echo(f"{gate['precision']}{kept} against float32, validation inputs:")
         for bank in gate["banks"]:
             typer.echo(
                 f"  {bank['bank']:<22} {bank['inputs']} inputs   decisions agree {bank['agreement']:.2%}   "

@@ -99,7 +99,7 @@ def train(
     train_limit: Annotated[int, typer.Option(min=0, help="At most so many training images; 0: all.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
     gpu_id: Annotated[int, typer.Option(min=0, help="Which GPU --device auto takes, where there is one.")] = 0,
-    precision: Annotated[str, typer.Option(help="auto (bf16 on GPUs and on CPUs with AMX), fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bf16 where it is faster), fp32 or bf16.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
     keep: Annotated[int, typer.Option(min=0, help="Epoch checkpoints to keep, the last ones; 0: all.")] = 3,

@@ -191,6 +191,18 @@ def find_class(names: Sequence[str], text: str) -> int:
     return meant.pop()
 
 
+def class_text(names: Sequence[str], class_id: int) -> str:
+    """Return the id or name by which `find_class` finds a class; its id where neither will do.
+
+    >>> class_text(["1", "0", "dog"], 2), class_text(["1", "2", "3"], 2)
+    ('2', '3')
+    """
+    for text in (str(class_id), names[class_id]):
+        if [text in {str(other), name} for other, name in enumerate(names)].count(True) == 1:
+            return text
+    return str(class_id)
+
+
 def _from_json(value: dict[str, Any]) -> Manifest:
     if value["guarantee"] not in GUARANTEES:
         message = f"unknown guarantee {value['guarantee']!r}; this version knows {', '.join(GUARANTEES)}"
