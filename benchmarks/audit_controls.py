@@ -4,8 +4,10 @@
     python benchmarks/audit_controls.py null --seeds 10                     # digits, builtin:micro; about ten minutes
 
 *Positive*: a model trained for long on few images, of which nothing is forgotten, in the place of the model after
-forgetting. *Null*: the reference trained again with another seed in that place, for each seed: two models that never
-knew the class, which no attack should tell apart.
+forgetting. Its row is there, so that relearning it takes no step at all; `dropped` is what relearning takes once the
+row is gone from a `shared` model trained as long, whose LoRA stays. *Null*: pairs of references that differ by their
+seed alone, one in the place of the model after forgetting: two models that never knew the class, which no attack should
+tell apart. No training serves in two pairs.
 """
 
 from __future__ import annotations
@@ -31,14 +33,18 @@ from pfedge.train_isolated import train_isolated
 RESULTS = Path(__file__).parent / "results" / "audit_controls.json"
 QUIET = Console(quiet=True)
 CLASS = 3
-POSITIVE = TrainConfig(
-    dataset="bloodmnist",
-    model_name="builtin:micro",
-    guarantee="isolated",
-    epochs=100,
-    batch_size=16,
-    train_limit=300,
-)
+POSITIVE = {
+    guarantee: TrainConfig(
+        dataset="bloodmnist",
+        model_name="builtin:micro",
+        guarantee=guarantee,
+        epochs=100,
+        batch_size=16,
+        train_limit=300,
+    )
+    for guarantee in ("isolated", "shared")
+}
+SHADOWS = 4
 NULL = {
     "shared": TrainConfig(
         dataset="digits", model_name="builtin:micro", epochs=8, batch_size=16, lr=2e-3, train_limit=500
@@ -57,32 +63,48 @@ def trained(config: TrainConfig, folder: Path, data_root: Path | None = None) ->
 
 
 def positive(folder: Path, data_root: Path) -> dict[str, Any]:
-    """Attack a model that has not forgotten as if it had."""
-    run = trained(POSITIVE, folder / "run", data_root)
-    with Case(run, CLASS, AuditSettings(out=folder, data_root=data_root, shadows=0), QUIET) as case:
+    """Attack a model that has not forgotten as if it had; and one whose row alone is gone."""
+    run = trained(POSITIVE["isolated"], folder / "isolated", data_root)
+    with Case(run, CLASS, AuditSettings(out=folder, data_root=data_root, shadows=SHADOWS), QUIET) as case:
         case.heard = replace(case.heard, after=case.heard.before)
         case.subjects = replace(case.subjects, after=case.subjects.before)
         attacks = {key: attack_by(key, case) for key in ("membership", "relearning")}
     measures = {measure.name: measure for attack in attacks.values() for measure in attack.measures}
-    found = {"AUC, loss threshold": measures["AUC, loss threshold"].after.value}
-    for name, measure in measures.items():
-        if name.startswith("steps"):
-            found[f"times as fast, {name}"] = measure.reference.value / measure.after.value
+    found = {name: measure.after.value for name, measure in measures.items() if name.startswith("AUC")}
+    found |= _times_as_fast(attacks["relearning"])
     judged = judge(tuple(attacks.values()), margin=0.1)
-    return {"measures": found, "verdicts": {attack.key: attack.verdict for attack in judged}}
+    run = trained(POSITIVE["shared"], folder / "shared", data_root)
+    with Case(run, CLASS, AuditSettings(out=folder, data_root=data_root, shadows=0), QUIET) as case:
+        dropped = attack_by("relearning", case)
+    return {
+        "measures": found,
+        "verdicts": {attack.key: attack.verdict for attack in judged},
+        "dropped": _times_as_fast(dropped),
+    }
+
+
+def _times_as_fast(relearning: Attack) -> dict[str, float]:
+    return {
+        f"times as fast, {measure.name}": measure.reference.value / measure.after.value
+        for measure in relearning.measures
+        if measure.name.startswith("steps")
+    }
 
 
 def null(folder: Path, seeds: int) -> dict[str, Any]:
-    """Attack references of other seeds in the place of the model after forgetting."""
+    """Attack one reference of each pair in the place of the model after forgetting."""
     outcome = {}
     for guarantee, config in NULL.items():
         run = trained(config, folder / guarantee)
         without = replace(config, exclude=(str(CLASS),))
-        reference = trained(without, folder / f"{guarantee}-reference")
         lines = []
         for seed in range(1, seeds + 1):
-            other = trained(replace(without, seed=seed), folder / f"{guarantee}-{seed}")
-            settings = AuditSettings(out=folder, reference=reference.folder, shadows=0)
+            reference, other = (
+                trained(replace(without, seed=number), folder / f"{guarantee}-{number}")
+                for number in (2 * seed, 2 * seed + 1)
+            )
+            shadows = SHADOWS if guarantee == "isolated" else 0
+            settings = AuditSettings(out=folder, reference=reference.folder, shadows=shadows)
             with Case(run, CLASS, settings, QUIET) as case:
                 lines.append(_compare_references(case, other))
             print(f"{guarantee}, seed {seed}: {lines[-1]['verdict']}; furthest: {lines[-1]['furthest']}", flush=True)
@@ -92,11 +114,11 @@ def null(folder: Path, seeds: int) -> dict[str, Any]:
 
 def _compare_references(case: Case, other: Run) -> dict[str, Any]:
     """Judge one reference against the other."""
-    model = other.load_model()
+    model = case.load_model(other)
     with Case(other, CLASS, case.settings, QUIET) as theirs:
         graph = theirs.bundle.graph_path if case.config.guarantee == "shared" else case.bundle.graph_path
     case.heard = replace(case.heard, after=listen(graph, model.bank(), case.pool, case.heard.index))
-    again = open_subject(model, model.class_ids, case.pool, looks=case.looks)
+    again = open_subject(model, model.class_ids, case.pool, looks=case.looks, autocast=case.autocast)
     case.subjects = replace(case.subjects, after=again)
     attacks = judge([attack_by(key, case) for key in ATTACKS if key != "reach"], margin=case.settings.margin)
     return {

@@ -134,14 +134,15 @@ class Case:
     @cached_property
     def model(self) -> Model:
         """The model."""
-        return self._load(self.run)
+        return self.load_model(self.run)
 
     @cached_property
     def reference_model(self) -> Model:
         """The reference's model."""
-        return self._load(self.reference)
+        return self.load_model(self.reference)
 
-    def _load(self, run: Run) -> Model:
+    def load_model(self, run: Run) -> Model:
+        """Load the model of this run, or of another on the same backbone, to where it is attacked."""
         model = run.load_model(self.config.model_name)
         if not isinstance(model, ExactModel):
             model.to(self.device)
