@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -248,7 +249,8 @@ def test_the_exit_code_is_3_where_the_model_still_knows(tiny_run, cli, monkeypat
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(exact_run, tmp_path):
     command = [sys.executable, "-m", "pfedge", "audit", str(exact_run.folder), "--forget", "1"]
     where = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "report")]
-    process = subprocess.Popen([*command, *where], stderr=subprocess.PIPE, text=True)
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # where the tests run in the background
+    process = subprocess.Popen([*command, *where], stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     while not list(tmp_path.glob("cache/attacks-*/utility.json")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
