@@ -1,7 +1,7 @@
 """Do the attacks of `pfedge audit` bite where they should, and only there?
 
-    python benchmarks/audit_controls.py positive ../shared/data/medmnist    # bloodmnist, builtin:micro; a few minutes
-    python benchmarks/audit_controls.py null --seeds 10                    # digits, builtin:micro; about half an hour
+    python benchmarks/audit_controls.py positive ../shared/data/medmnist    # bloodmnist, builtin:micro; half an hour
+    python benchmarks/audit_controls.py null --seeds 10                    # digits, builtin:micro; an hour or more
 
 *Positive*: a model trained for long on few images, of which nothing is forgotten, in the place of the model after
 forgetting. Its row is there, so that relearning it takes no step at all; `dropped` is what relearning takes once the
