@@ -128,8 +128,7 @@ class Backbone(nn.Module):
     def spell_out_attention(self) -> None:
         """Compute attention by plain matrix products from now on, where its weights `[B, heads, S, S]` are no burden.
 
-        Going back through torch's fused one takes longer in bf16 on a CPU: a step of training on ViT-S at 112 px took
-        4.3 s of one core with it and 3.3 s without (in float32 5.6 and 6.2 s).
+        Going back through torch's fused one takes longer in bf16 on a CPU without AMX; in float32 it is the faster one.
         """
         if self.tokens <= SHORT:
             self.vit.set_attn_implementation("eager")
