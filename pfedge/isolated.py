@@ -99,7 +99,7 @@ class IsolatedModel(nn.Module):
         """Return logits `[B, R]` of inputs that were looked at, R the rows at positions `keep`, or all.
 
         Outside training, rows are padded to a multiple of `ROW_GROUP`: a matrix product's last bit depends on its
-        shape, and shapes shall not tell how many rows there are.
+        shape, and shapes shall not tell how many rows there are. On some processors it also depends on a row's place.
         """
         parts = (self.prompts, self.head_weight, self.head_bias)
         prompts, weight, bias = parts if keep is None else (part[list(keep)] for part in parts)
