@@ -1,13 +1,16 @@
 """Do the attacks of `pfedge audit` bite where they should, and only there?
 
-    python benchmarks/audit_controls.py positive ../shared/data/medmnist    # bloodmnist, builtin:micro; half an hour
-    python benchmarks/audit_controls.py null --seeds 10                    # digits, builtin:micro; an hour or more
+    python benchmarks/audit_controls.py positive ../shared/data/medmnist   # bloodmnist, builtin:micro; an hour
+    python benchmarks/audit_controls.py null                              # digits, builtin:micro; an hour or more
+    python benchmarks/audit_controls.py null --references 1               # what a single reference would find
 
 *Positive*: a model trained for long on few images, of which nothing is forgotten, in the place of the model after
 forgetting. Its row is there, so that relearning it takes no step at all; `dropped` is what relearning takes once the
-row is gone from a `shared` model trained as long, whose LoRA stays. *Null*: pairs of references that differ by their
-seed alone, one in the place of the model after forgetting: two models that never knew the class, which no attack should
-tell apart. Each seed's is compared with the next seed's, so that a training serves in two pairs at most.
+row is gone from a `shared` model trained as long, whose LoRA stays. *Null*: references that differ by their seed
+alone, one of them in the place of the model after forgetting: models that never knew the class, which no attack should
+tell apart. Each is compared with those of the next seeds, and a training serves in two comparisons at most.
+
+With --work FOLDER trainings and shadow models are kept, and an interrupted control goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pfedge.audit.blackbox import listen
 from pfedge.audit.case import AuditSettings, Case
 from pfedge.audit.measure import Attack, judge, worst
 from pfedge.audit.subject import open_subject
-from pfedge.run import Run
+from pfedge.run import MODEL, Run
 from pfedge.train import Settings, TrainConfig, train
 from pfedge.train_isolated import train_isolated
 
@@ -56,16 +59,19 @@ NULL = {
 
 
 def trained(config: TrainConfig, folder: Path, data_root: Path | None = None) -> Run:
-    """Train a run."""
+    """Train a run, or open it."""
+    if (folder / MODEL).is_file():
+        return Run.open(folder)
     how = train_isolated if config.guarantee == "isolated" else train
-    settings = Settings(out=folder, save_dir=folder, keep=1, eval_every=10**6, data_root=data_root)
+    settings = Settings(out=folder, save_dir=folder, keep=1, eval_every=10**6, data_root=data_root, overwrite=True)
     return how(config, settings, QUIET)[0]
 
 
 def positive(folder: Path, data_root: Path) -> dict[str, Any]:
     """Attack a model that has not forgotten as if it had; and one whose row alone is gone."""
-    run = trained(POSITIVE["isolated"], folder / "isolated", data_root)
-    with Case(run, CLASS, AuditSettings(out=folder, data_root=data_root, shadows=SHADOWS), QUIET) as case:
+    run = trained(POSITIVE["isolated"], folder / "positive-isolated", data_root)
+    settings = AuditSettings(out=folder, data_root=data_root, references=1, shadows=SHADOWS)
+    with Case(run, CLASS, settings, QUIET) as case:
         case.heard = replace(case.heard, after=case.heard.before)
         case.subjects = replace(case.subjects, after=case.subjects.before)
         attacks = {key: attack_by(key, case) for key in ("membership", "relearning")}
@@ -73,8 +79,8 @@ def positive(folder: Path, data_root: Path) -> dict[str, Any]:
     found = {name: measure.after.value for name, measure in measures.items() if name.startswith("AUC")}
     found |= _times_as_fast(attacks["relearning"])
     judged = judge(tuple(attacks.values()), margin=0.1)
-    run = trained(POSITIVE["shared"], folder / "shared", data_root)
-    with Case(run, CLASS, AuditSettings(out=folder, data_root=data_root, shadows=0), QUIET) as case:
+    run = trained(POSITIVE["shared"], folder / "positive-shared", data_root)
+    with Case(run, CLASS, replace(settings, shadows=0), QUIET) as case:
         dropped = attack_by("relearning", case)
     return {
         "measures": found,
@@ -91,28 +97,26 @@ def _times_as_fast(relearning: Attack) -> dict[str, float]:
     }
 
 
-def null(folder: Path, guarantee: str, seeds: int) -> list[dict[str, Any]]:
-    """Attack one reference of each pair in the place of the model after forgetting."""
+def null(folder: Path, guarantee: str, count: int, references: int) -> list[dict[str, Any]]:
+    """Attack one reference of each group in the place of the model after forgetting."""
     config = NULL[guarantee]
-    run = trained(config, folder / guarantee)
+    run = trained(config, folder / f"null-{guarantee}")
     without = replace(config, exclude=(str(CLASS),))
     shadows = SHADOWS if guarantee == "isolated" else 0
     lines: list[dict[str, Any]] = []
-    other = trained(replace(without, seed=1), folder / "1")
-    for seed in range(1, seeds + 1):
-        reference, other = other, trained(replace(without, seed=seed + 1), folder / str(seed + 1))
-        settings = AuditSettings(out=folder, reference=reference.folder, shadows=shadows)
+    for first in range(1, 1 + count * references, references):
+        seeds = range(first, first + references + 1)
+        other, *others = (trained(replace(without, seed=seed), folder / f"{guarantee}-{seed}") for seed in seeds)
+        settings = AuditSettings(out=folder, reference=tuple(one.folder for one in others), shadows=shadows)
         with Case(run, CLASS, settings, QUIET) as case:
-            lines.append(_compare_references(case, other))
-        print(
-            f"{guarantee}, seeds {seed} and {seed + 1}: {lines[-1]['verdict']}; furthest: {lines[-1]['furthest']}",
-            flush=True,
-        )
+            lines.append({"seeds": list(seeds), **_compare_references(case, other)})
+        line = lines[-1]
+        print(f"{guarantee}, seeds {line['seeds']}: {line['verdict']}; furthest: {line['furthest']}", flush=True)
     return lines
 
 
 def _compare_references(case: Case, other: Run) -> dict[str, Any]:
-    """Judge one reference against the other."""
+    """Judge one reference against the others."""
     model = case.load_model(other)
     with Case(other, CLASS, case.settings, QUIET) as theirs:
         graph = theirs.bundle.graph_path if case.config.guarantee == "shared" else case.bundle.graph_path
@@ -124,7 +128,7 @@ def _compare_references(case: Case, other: Run) -> dict[str, Any]:
         "verdict": worst(attack.verdict for attack in attacks),
         "furthest": _furthest(attacks),
         "distances": {
-            f"{attack.key}: {measure.name}": measure.distance
+            f"{attack.key}: {measure.name}": round(measure.distance, 4)
             for attack in attacks
             for measure in attack.measures
             if measure.judged
@@ -143,20 +147,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("control", choices=("positive", "null"))
     parser.add_argument("data_root", type=Path, nargs="?", help="where bloodmnist.npz lies")
-    parser.add_argument("--seeds", type=int, default=10, help="pairs of references of each guarantee")
+    parser.add_argument("--count", type=int, default=10, help="comparisons of the null control, of each guarantee")
+    parser.add_argument("--references", type=int, default=2, help="in each of them")
     parser.add_argument("--guarantee", choices=tuple(NULL), help="of the null control; without it, both")
+    parser.add_argument("--work", type=Path, help="where trainings and shadow models are kept; without it, nowhere")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder).resolve()
+        where = (options.work or Path(folder)).resolve()
+        where.mkdir(exist_ok=True)
         if options.control == "positive":
             keep("positive", found := positive(where, options.data_root))
             print(json.dumps(found, indent=1))
             return
         for guarantee in (options.guarantee,) if options.guarantee else NULL:
-            lines = null(where, guarantee, options.seeds)
-            keep(f"null, {guarantee}", lines)
+            lines = null(where, guarantee, options.count, options.references)
+            keep(f"null, {guarantee}, references: {options.references}", lines)
             same = sum(line["verdict"].startswith("indistinguishable") for line in lines)
-            print(f"{guarantee}: {same} of {len(lines)} pairs of references indistinguishable")
+            print(f"{guarantee}, references: {options.references}: {same} of {len(lines)} indistinguishable")
 
 
 def keep(name: str, found: Any) -> None:  # noqa: ANN401 -- JSON

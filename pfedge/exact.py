@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,14 +85,15 @@ def embed_split(embedding: Embedding, split: Split, *, start: int = 0) -> Iterat
 
     The internal batch always has one shape, padded with zeros, and one thread: sums inside a matrix product can change
     with either, and then another integer may come out on the grid. Several batches are computed at a time instead. In
-    float32, never in bf16.
+    float32, never in bf16. Where a sum's last bit even depends on an input's place in the batch, it is a batch of one.
     """
     threads = torch.get_num_threads()
     pending: deque[tuple[int, Future[NDArray[np.float32]]]] = deque()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        for first in range(start, len(split), EMBED_BATCH):
-            pending.append((first, pool.submit(_embed_batch, embedding, split, first)))
+        size = _batch_size(embedding, pool)
+        for first in range(start, len(split), size):
+            pending.append((first, pool.submit(_embed_batch, embedding, split, first, size)))
             if len(pending) > 2 * threads:
                 done, embedded = pending.popleft()
                 yield done, embedded.result()
@@ -102,14 +104,26 @@ def embed_split(embedding: Embedding, split: Split, *, start: int = 0) -> Iterat
         torch.set_num_threads(threads)
 
 
-@torch.no_grad()
-def _embed_batch(embedding: Embedding, split: Split, first: int) -> NDArray[np.float32]:
-    """Return the embeddings of the batch that begins at `first`."""
-    device = next(embedding.backbone.parameters()).device
-    index = np.arange(first, min(first + EMBED_BATCH, len(split)))
-    inputs = split.batch(index, embedding.backbone.preprocess)
-    padded = np.zeros((EMBED_BATCH, *inputs.shape[1:]), dtype=inputs.dtype)
+def _batch_size(embedding: Embedding, pool: ThreadPoolExecutor) -> int:
+    """Return `EMBED_BATCH` where inputs keep their last bit when each moves to another place, else 1."""
+    preprocess, rng = embedding.backbone.preprocess, np.random.default_rng(0)
+    noise = rng.integers(0, 256, (EMBED_BATCH, *preprocess.shape)).astype(preprocess.dtype)
+    here, there = (pool.submit(_embed, embedding, np.roll(noise, places, axis=0)) for places in (0, 1))
+    return EMBED_BATCH if np.array_equal(np.roll(here.result(), 1, axis=0), there.result()) else 1
+
+
+def _embed_batch(embedding: Embedding, split: Split, first: int, size: int) -> NDArray[np.float32]:
+    """Return the embeddings of the batch of `size` that begins at `first`."""
+    inputs = split.batch(np.arange(first, min(first + size, len(split))), embedding.backbone.preprocess)
+    padded = np.zeros((size, *inputs.shape[1:]), dtype=inputs.dtype)
     padded[: len(inputs)] = inputs
-    embedded = embedding(embedding.backbone.embed(torch.from_numpy(padded).to(device)))
-    result: NDArray[np.float32] = embedded[: len(inputs)].float().cpu().numpy()
+    return _embed(embedding, padded)[: len(inputs)]
+
+
+@torch.no_grad()
+def _embed(embedding: Embedding, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the embeddings of inputs `[n, H, W, 3]`, or features."""
+    device = next(embedding.backbone.parameters()).device
+    embedded = embedding(embedding.backbone.embed(torch.from_numpy(inputs).to(device)))
+    result: NDArray[np.float32] = embedded.float().cpu().numpy()
     return result

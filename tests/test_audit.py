@@ -165,7 +165,7 @@ def test_a_bundle_that_has_forgotten_another_class_is_refused(exact_run, exact_b
 
 def test_a_reference_of_another_recipe_is_refused(exact_run, tiny_run, settings):
     with pytest.raises(RunError, match="the reference must have"):
-        audit_run(exact_run, "1", replace(settings, reference=tiny_run.folder), QUIET)
+        audit_run(exact_run, "1", replace(settings, reference=(tiny_run.folder,)), QUIET)
 
 
 @pytest.mark.slow
@@ -186,6 +186,11 @@ def test_trained_guarantees_are_audited_to_the_end(guarantee, tiny_run, tiny_vit
         run = train_isolated(config, Settings(out=tmp_path / "run", save_dir=tmp_path / "run"), QUIET)[0]
     report = audit_run(run, "1", replace(settings, shadows=2, compare=True, compare_epochs=1), QUIET)
     attacks = {attack["key"]: Attack.from_json(attack) for attack in report["attacks"]}
+    (second,) = report["reference"]["more"]
+    assert second["seed"] == report["reference"]["seed"] + 1
+    assert second["model_sha256"] != report["reference"]["model_sha256"]
+    measures = [measure for attack in attacks.values() for measure in attack.measures if measure.judged]
+    assert {len(measure.references) for measure in measures} == {2}
     assert any("LiRA" in measure.name for measure in attacks["membership"].measures)
     assert attacks["reach"].data["shared"] > 0 if guarantee == "shared" else attacks["reach"].data["shared"] == 0
     names = [row["name"] for row in report["baselines"]["rows"]]
@@ -276,7 +281,7 @@ def test_a_checkpoint_on_the_way_is_not_audited(tiny_run, settings):
     with pytest.raises(RunError, match="audit the finished run"):
         audit_run(Run.open(last), "1", settings, QUIET)
     with pytest.raises(RunError, match="audit the finished run"):
-        audit_run(tiny_run, "1", replace(settings, reference=last), QUIET)
+        audit_run(tiny_run, "1", replace(settings, reference=(last,)), QUIET)
 
 
 def test_rows_that_were_added_later_have_no_reference(exact_run, settings, tmp_path):
@@ -285,6 +290,12 @@ def test_rows_that_were_added_later_have_no_reference(exact_run, settings, tmp_p
     grown = replace(run, config={**run.config, "train": {**run.config["train"], "train_limit": 20}})
     with pytest.raises(RunError, match=r"are not of the inputs of .* alone"):
         audit_run(grown, "1", settings, QUIET)
+
+
+def test_references_are_given_or_trained(exact_run, settings):
+    given = replace(settings, reference=(exact_run.folder,), references=2)
+    with pytest.raises(UsageError, match="either given .* or trained"):
+        audit_run(exact_run, "1", given, QUIET)
 
 
 def test_another_place_of_the_data_is_asked_for_where_it_has_moved(exact_run, settings):

@@ -119,6 +119,36 @@ def test_without_a_before_nothing_is_better():
         assert (result.verdict, result.before, result.gain, result.gain_error) == (verdict, None, None, None)
 
 
+def test_of_several_references_the_nearest_counts():
+    for places in ((-5.0, 1.0), (1.0, -5.0)):
+        trio = Trio.of(normal(0, 8.0), normal(1, 4.0), *(normal(2 + at, place) for at, place in enumerate(places)))
+        result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.2).measures[0]
+        assert result.references == pytest.approx(places, abs=0.4)
+        assert result.reference.value == max(result.references)
+        assert result.distance == pytest.approx(3.0, abs=0.5)
+        assert result.gain == pytest.approx(4.0, abs=0.8)
+        assert result.verdict == BETTER
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(0.0, INDISTINGUISHABLE), (4.0, STILL_KNOWS), (-4.0, STILL_KNOWS)])
+def test_what_lies_between_two_references_is_no_trace(after, verdict):
+    trio = Trio.of(None, normal(0, after), normal(1, -2.0), normal(2, 2.0))
+    result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.1).measures[0]
+    assert result.verdict == verdict
+    assert abs(result.distance) == pytest.approx(2.0, abs=0.5)
+
+
+def test_where_trainings_differ_by_chance_a_second_reference_accuses_fewer_wrongly(monkeypatch):
+    monkeypatch.setattr(measure, "DRAWS", 100)
+    chance, accused = np.random.default_rng(0), {1: 0, 2: 0}
+    for audit in range(100):
+        after, *references = (normal(3 * audit + at, place) for at, place in enumerate(chance.normal(0, 0.2, 3)))
+        for count in accused:
+            result = compare("mean", mean, Trio.of(None, after, *references[:count]), STRATA, seed=audit)
+            accused[count] += judged(result, margin=0.1).verdict != INDISTINGUISHABLE
+    assert 0 < accused[2] < 0.6 * accused[1]
+
+
 def test_distances_within_the_margin_are_of_no_interest():
     assert compared(3.0, 1.0, 0.0, margin=0.0).verdict == BETTER
     assert compared(3.0, 1.0, 0.0, margin=1.2).verdict == INDISTINGUISHABLE
@@ -195,7 +225,7 @@ def test_a_seed_gives_one_result():
 
 def test_an_interval_holds_its_own_value():
     drawn = np.random.default_rng(0).normal(0, 1, (500, 3))
-    result = from_draws("biased", np.array([9.0, -9.0, 0.0]), drawn)
+    result = from_draws("biased", np.array([9.0, -9.0, 0.0]), drawn, before=True)
     assert (result.before.high, result.after.low) == (9, -9)
     assert (result.distance, result.gain) == (-9, 0)
     assert result.distance_error == pytest.approx(math.sqrt(2), rel=0.1)

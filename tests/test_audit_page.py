@@ -66,7 +66,7 @@ class Page(HTMLParser):
 def measure(name, before, after, reference, *, judged=True, error=0.01):
     values = np.array([after, reference] if before is None else [before, after, reference])
     drawn = values + np.random.default_rng(0).normal(0, error, (200, len(values)))
-    return from_draws(name, values, drawn, judged=judged)
+    return from_draws(name, values, drawn, before=before is not None, judged=judged)
 
 
 def attacks():

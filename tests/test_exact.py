@@ -45,10 +45,25 @@ def test_a_real_embedding_has_the_same_bits_wherever_its_input_stands(shared_wei
 
 def test_embedding_goes_on_from_where_it_stopped(embedding, shaded_npz):
     test = load_dataset(str(shaded_npz)).test
-    whole = list(embed_split(embedding, test))
+    whole = np.concatenate([embedded for _, embedded in embed_split(embedding, test)])
     rest = list(embed_split(embedding, test, start=EMBED_BATCH))
     assert rest[0][0] == EMBED_BATCH
-    assert all(np.array_equal(a[1], b[1]) for a, b in zip(whole[1:], rest, strict=True))
+    assert np.array_equal(np.concatenate([embedded for _, embedded in rest]), whole[EMBED_BATCH:])
+
+
+def test_where_a_place_changes_the_last_bit_inputs_are_embedded_one_by_one(embedding, shaded_npz, monkeypatch):
+    def rounded_by_place(tokens):
+        embedded = honest(tokens)
+        return embedded * (1 + torch.arange(len(embedded))[:, None] * 2.0**-23)
+
+    test, honest = load_dataset(str(shaded_npz)).test, embedding.forward
+    monkeypatch.setattr(embedding, "forward", rounded_by_place)
+    straight = np.concatenate([embedded for _, embedded in embed_split(embedding, test)])
+    order = np.random.default_rng(0).permutation(len(test))
+    mixed = type(test)(test.labels[order], lambda position: test.item(int(order[position])))
+    parts = list(embed_split(embedding, mixed))
+    assert {len(embedded) for _, embedded in parts} == {1}
+    assert np.array_equal(np.concatenate([embedded for _, embedded in parts]), straight[order])
 
 
 def test_another_projection_is_noticed(embedding):

@@ -85,6 +85,9 @@ def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Consol
         raise UsageError(message)
     class_id = _require_class(run, forgotten)
     require_finished(run)
+    if settings.reference and settings.references is not None:
+        message = "references are either given (--reference) or trained (--references), not both"
+        raise UsageError(message)
     try:
         with Case(run, class_id, replace(settings, shadows=shadows), console) as case:
             report = _report(case)
@@ -142,7 +145,7 @@ def overall(attacks: Sequence[Attack], *, same_bank: bool) -> str:
 
 def _identity(case: Case) -> dict[str, Any]:
     """Return what is audited, by digests, and how: all that an attack's outcome depends on."""
-    train, reference = case.run.config["train"], case.reference
+    train, (reference, *more) = case.run.config["train"], case.references
     return {
         "run": {
             "name": case.run.name,
@@ -162,17 +165,24 @@ def _identity(case: Case) -> dict[str, Any]:
             "precision": case.bundle.manifest.precision,
         },
         "reference": {
-            "model_sha256": sha256_file(reference.model_file),
-            "seed": reference.config["train"]["seed"],
-            "train_seconds": _train_seconds(reference),
-            "same_graph": case.graphs[0] == case.graphs[1],
+            **_about_reference(reference),
+            "same_graph": len(set(case.graphs)) == 1,
             "same_bank": case.same_bank,
+            "more": [_about_reference(run) for run in more],
         },
         "data": {"sha256": case.pool.digest},
         "seed": case.settings.seed,
         "shadows": case.settings.shadows,
         "method": METHOD,
         "forgotten": case.class_id,
+    }
+
+
+def _about_reference(run: Run) -> dict[str, Any]:
+    return {
+        "model_sha256": sha256_file(run.model_file),
+        "seed": run.config["train"]["seed"],
+        "train_seconds": _train_seconds(run),
     }
 
 
@@ -207,7 +217,7 @@ def attack_by(key: str, case: Case) -> Attack:
 
 
 def _why_no_shadows(case: Case) -> str:
-    minutes = max(1, round(_train_seconds(case.reference) / 120))  # half of the data
+    minutes = max(1, round(_train_seconds(case.references[0]) / 120))  # half of the data
     return f"it needs shadow models, each about {minutes} minutes of training here: --shadows 8 makes them"
 
 
@@ -230,7 +240,7 @@ def _compare(case: Case, parts: Path, attacks: tuple[Attack, ...]) -> dict[str, 
         parts,
         epochs=case.settings.compare_epochs,
         forgetting_seconds=_forgetting_seconds(case),
-        train_seconds=_train_seconds(case.reference),
+        train_seconds=_train_seconds(case.references[0]),
         device=case.device,
         say=case.say,
     )

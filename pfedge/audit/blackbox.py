@@ -66,7 +66,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Heard:
-    """What the three models say of the same inputs.
+    """What the models say of the same inputs.
 
     Attributes:
         forgotten: the class id.
@@ -75,6 +75,7 @@ class Heard:
         before: before forgetting.
         after: after forgetting.
         reference: of the model trained without the class.
+        more: of further references, of other seeds.
     """
 
     forgotten: int
@@ -83,6 +84,7 @@ class Heard:
     before: Said
     after: Said
     reference: Said
+    more: tuple[Said, ...] = ()
 
     def places(self, parts: int | Sequence[int], *, own: bool) -> Index:
         """Return positions in `index` of inputs of some splits, of the forgotten class or of the others."""
@@ -91,8 +93,8 @@ class Heard:
         return np.flatnonzero(here)
 
     def trio(self, compute: Callable[[Said], Array]) -> Trio:
-        """Return a quantity `[n, ...]` of all three."""
-        return Trio(compute(self.before), compute(self.after), compute(self.reference))
+        """Return a quantity `[n, ...]` of all."""
+        return Trio.of(*(compute(said) for said in (self.before, self.after, self.reference, *self.more)))
 
 
 def listen(graph: Path, bank: Bank, pool: Pool, index: Index, tick: Callable[[int], None] = lambda _: None) -> Said:
@@ -248,8 +250,8 @@ def _with_shadows(heard: Heard, shadows: Shadows, places: Index) -> dict[str, Tr
     others = heard.places(TEST, own=False)
     member, fixed = shadows.member[:, places], len(shadows.member) < FIXED_VARIANCE_BELOW
     found: dict[str, list[Array]] = {"RMIA": [], "online LiRA": [], "offline LiRA": []}
-    for model, said in (("before", heard.before), ("after", heard.after), ("reference", heard.reference)):
-        own = model == "before"
+    for said in (heard.before, heard.after, heard.reference, *heard.more):
+        own = heard.forgotten in said.bank.class_ids
         logits = shadows.before if own else shadows.after
         ids = np.array([c for c in shadows.class_ids if own or c != heard.forgotten])
         column = _asked_column(heard, ids, logits.mean(axis=0))
@@ -266,7 +268,7 @@ def _with_shadows(heard: Heard, shadows: Shadows, places: Index) -> dict[str, Tr
         )
         found["online LiRA"].append(lira_online(target[places], shadow[:, places], member, fixed_variance=fixed))
         found["offline LiRA"].append(lira_offline(target[places], shadow[:, places], member, fixed_variance=fixed))
-    return {name: Trio(*scores) for name, scores in found.items()}
+    return {name: Trio.of(*scores) for name, scores in found.items()}
 
 
 def _own_phi(heard: Heard, said: Said) -> Array:

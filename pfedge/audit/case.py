@@ -48,6 +48,7 @@ from pfedge_runtime.errors import BundleError
 from pfedge_runtime.storage import make_folder, write_atomic
 
 MARGIN = 0.1
+REFERENCES = {"shared": 2, "isolated": 2, "exact": 1}  # statistics are summed: another seed gives the same
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class AuditSettings:
     Attributes:
         out: folder of the report.
         bundle: the deployed bundle; None exports one.
-        reference: a run that was trained without the class; None trains it.
+        reference: runs that were trained without the class; none trains them.
+        references: how many to train; None is one for `exact`, where chance has no part, else two.
         cache: where what takes long is kept; None is `audit` in the run's folder.
         margin: distances from the reference up to it are of no interest.
         shadows: how many shadow models; None is 32 for `exact`, 8 for `isolated`, none for `shared`.
@@ -75,7 +77,8 @@ class AuditSettings:
 
     out: Path
     bundle: Path | None = None
-    reference: Path | None = None
+    reference: tuple[Path, ...] = ()
+    references: int | None = None
     cache: Path | None = None
     margin: float = MARGIN
     shadows: int | None = None
@@ -137,9 +140,9 @@ class Case:
         return self.load_model(self.run)
 
     @cached_property
-    def reference_model(self) -> Model:
-        """The reference's model."""
-        return self.load_model(self.reference)
+    def reference_models(self) -> tuple[Model, ...]:
+        """The references' models."""
+        return tuple(map(self.load_model, self.references))
 
     def load_model(self, run: Run) -> Model:
         """Load the model of this run, or of another on the same backbone, to where it is attacked."""
@@ -178,19 +181,24 @@ class Case:
         return Pool.of(self.dataset, preprocess, ids, limit=self.settings.limit, seed=self.settings.seed)
 
     @cached_property
-    def reference(self) -> Run:
-        """The run trained without the class: given, found in the cache, or trained now."""
+    def references(self) -> tuple[Run, ...]:
+        """The runs trained without the class: given, found in the cache, or trained now, each from its own seed."""
         given = self.settings.reference
-        if given is not None:
-            return require_reference(self.run, Run.open(given), self.class_id)
-        return retrained(
-            self.run,
-            self.class_id,
-            self.config,
-            split_digest(self.dataset.train, self.model.backbone.preprocess),
-            self.cache,
-            self.train_settings(),
-            self.console,
+        if given:
+            return tuple(require_reference(self.run, Run.open(path), self.class_id) for path in given)
+        count = self.settings.references or REFERENCES[self.config.guarantee]
+        digest = split_digest(self.dataset.train, self.model.backbone.preprocess)
+        return tuple(
+            retrained(
+                self.run,
+                self.class_id,
+                replace(self.config, seed=self.config.seed + further),
+                digest,
+                self.cache,
+                self.train_settings(),
+                self.console,
+            )
+            for further in range(count)
         )
 
     def train_settings(self) -> Settings:
@@ -228,8 +236,8 @@ class Case:
         return export_run(run, export, on_progress=lambda what: self.say(f"{what} ..."))[0]
 
     @cached_property
-    def banks(self) -> tuple[Bank, Bank, Bank]:
-        """The rows of the three models."""
+    def banks(self) -> tuple[Bank, ...]:
+        """The rows of the models: before, after, and of every reference."""
         deployed = self.bundle.bank()
         after = deployed.drop({self.class_id}) if self.class_id in deployed.class_ids else deployed
         kept = self.model.bank().drop({self.class_id})
@@ -238,27 +246,25 @@ class Case:
             rows = ", ".join(f"{class_id}@{source}" if source else str(class_id) for class_id, source in gone)
             message = f"{self.bundle.path} has forgotten other rows too ({rows}): audit a bundle that has the rest"
             raise RunError(message)
-        return self.model.bank(), after, self.reference_model.bank()
+        return self.model.bank(), after, *(model.bank() for model in self.reference_models)
 
     @cached_property
-    def graphs(self) -> tuple[Path, Path]:
-        """The graph deployed, and the reference's: another one only where something shared was trained."""
-        if self.config.guarantee == "shared":
-            return self.bundle.graph_path, self._export(self.reference).graph_path
-        return self.bundle.graph_path, self.bundle.graph_path
+    def graphs(self) -> tuple[Path, ...]:
+        """The graph that each model is deployed in: another one only where something shared was trained."""
+        own = self.bundle.graph_path
+        shared = self.config.guarantee == "shared"
+        return own, own, *(self._export(run).graph_path if shared else own for run in self.references)
 
     @cached_property
     def heard(self) -> Heard:
         """What the deployed graphs say."""
         index = inputs_to_ask(self.pool, self.class_id, self.model.class_ids)
-        (before, after, reference), (graph, other) = self.banks, self.graphs
         self.say(f"asking the deployed graph about {len(index)} inputs, before, after and the reference")
         with bars(self.console) as progress:
-            bar = progress.add_task("asking", total=3 * len(index))
+            bar = progress.add_task("asking", total=len(self.banks) * len(index))
             hear = partial(listen, pool=self.pool, index=index, tick=partial(progress.advance, bar))
-            return Heard(
-                self.class_id, self.pool, index, hear(graph, before), hear(graph, after), hear(other, reference)
-            )
+            before, after, reference, *more = map(hear, self.graphs, self.banks)
+        return Heard(self.class_id, self.pool, index, before, after, reference, tuple(more))
 
     @cached_property
     def looks(self) -> Looks | None:
@@ -291,14 +297,16 @@ class Case:
         open_it: Callable[..., Subject] = partial(
             open_subject, pool=self.pool, looks=self.looks, embedding=self.embedding, autocast=self.autocast
         )
-        kept = self.reference_model.class_ids
+        reference, *more = self.reference_models
+        kept = reference.class_ids
         return Subjects(
             forgotten=self.class_id,
             pool=self.pool,
             before=open_it(self.model, self.model.class_ids),
             after=open_it(self.model, kept),
-            reference=open_it(self.reference_model, kept),
+            reference=open_it(reference, kept),
             seed=self.settings.seed,
+            more=tuple(open_it(model, kept) for model in more),
         )
 
     @cached_property
@@ -344,8 +352,8 @@ class Case:
 
     @property
     def same_bank(self) -> bool:
-        """Whether the bank after forgetting is byte for byte the reference's."""
-        return self.banks[1].digest() == self.banks[2].digest()
+        """Whether the bank after forgetting is byte for byte that of every reference."""
+        return len({bank.digest() for bank in self.banks[1:]}) == 1
 
 
 def _require_bundle(bundle: Bundle, bank: Bank) -> Bundle:

@@ -5,7 +5,8 @@
 
 A measure is one statistic of three models on the same inputs. Its uncertainty is that of a stratified bootstrap over
 inputs and repetitions, drawn alike for the three (Efron and Tibshirani, An Introduction to the Bootstrap, 1993): what
-the models have in common cancels in their distance.
+the models have in common cancels in their distance. That two trainings differ by chance is not in it: where there are
+several references, it is the nearest that counts, and a model that lies between two is as far as they are apart.
 """
 
 from __future__ import annotations
@@ -47,15 +48,33 @@ class Trio:
         before: before forgetting; None where an attack has nothing to work on there.
         after: after forgetting.
         reference: of the model trained without the class.
+        more: of further references, of other seeds.
     """
 
     before: NDArray[Any] | None
     after: NDArray[Any]
     reference: NDArray[Any]
+    more: tuple[NDArray[Any], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        before: NDArray[Any] | None,
+        after: NDArray[Any],
+        reference: NDArray[Any],
+        *more: NDArray[Any],
+    ) -> Trio:
+        """Return a trio of arrays in this order."""
+        return cls(before, after, reference, more)
+
+    def models(self) -> list[NDArray[Any]]:
+        """Return the arrays there are, in order."""
+        return [part for part in (self.before, self.after, self.reference, *self.more) if part is not None]
 
     def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Trio:
-        """Return `change` of all three."""
-        return Trio(None if self.before is None else change(self.before), change(self.after), change(self.reference))
+        """Return `change` of all."""
+        before = None if self.before is None else change(self.before)
+        return Trio.of(before, *(change(part) for part in (self.after, self.reference, *self.more)))
 
 
 @dataclass(frozen=True)
@@ -66,11 +85,12 @@ class Measure:
         name: what it is, within its attack.
         before: before forgetting; None where the attack has nothing to work on there.
         after: after forgetting.
-        reference: of the model trained without the class.
+        reference: of the model trained without the class; of several, of that whose value is nearest to after's.
         distance: after minus reference.
         distance_error: its standard error.
         gain: how much nearer to the reference it is after than it was before; None without a before.
         gain_error: its standard error.
+        references: the values of all references.
         judged: whether the verdict rests on it; others are told for what they show.
         verdict: what follows; empty before `judge`, and where it is not judged.
         low: lower end of the distance's interval that the verdict rests on, simultaneous over all measures judged.
@@ -85,10 +105,16 @@ class Measure:
     distance_error: float
     gain: float | None
     gain_error: float | None
+    references: tuple[float, ...] = ()
     judged: bool = True
     verdict: str = ""
     low: float = math.nan
     high: float = math.nan
+
+    @property
+    def between(self) -> bool:
+        """Whether after lies between two references, which differ from each other by chance alone."""
+        return bool(self.references) and min(self.references) <= self.after.value <= max(self.references)
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,8 @@ class Attack:
         for entry in value["measures"]:
             parts = {key: Estimate(**_numbers(entry[key])) for key in ("before", "after", "reference") if entry[key]}
             numbers = _numbers({key: entry[key] for key in ("distance", "distance_error", "low", "high")})
-            measures.append(Measure(**{**entry, **parts, **numbers}))
+            references = tuple(math.nan if one is None else one for one in entry.get("references", ()))
+            measures.append(Measure(**{**entry, **parts, **numbers, "references": references}))
         skipped = tuple(Skipped(**entry) for entry in value["skipped"])
         return cls(**{**value, "measures": tuple(measures), "skipped": skipped, "notes": tuple(value["notes"])})
 
@@ -157,7 +184,7 @@ def compare(
     rng = np.random.default_rng(seed)
     bounds = np.searchsorted(strata, np.unique(strata))
     sizes = np.diff([*bounds, len(strata)])
-    models = [part for part in (trio.before, trio.after, trio.reference) if part is not None]
+    models = trio.models()
     repetitions = models[0].shape[1]
     drawn = np.empty((DRAWS, len(models)))
     for draw in range(DRAWS):
@@ -167,31 +194,44 @@ def compare(
         columns = rng.integers(repetitions, size=repetitions)
         drawn[draw] = [statistic(model[inputs][:, columns]) for model in models]
     values = np.array([statistic(model) for model in models])
-    return from_draws(name, values, drawn, judged=judged)
+    return from_draws(name, values, drawn, before=trio.before is not None, judged=judged)
 
 
-def from_draws(name: str, values: NDArray[np.float64], drawn: NDArray[np.float64], *, judged: bool = True) -> Measure:
-    """Return a measure of values `[2 or 3]` (before, after, reference) and what a bootstrap drew, `[draws, same]`."""
+def from_draws(
+    name: str, values: NDArray[np.float64], drawn: NDArray[np.float64], *, before: bool, judged: bool = True
+) -> Measure:
+    """Return a measure of what models have, `[M]`, and what a bootstrap drew, `[draws, M]`.
+
+    Args:
+        name: what it is.
+        values: before, if there is one, after, and every reference.
+        drawn: of the same models.
+        before: whether there is one.
+        judged: whether the verdict shall rest on it.
+    """
     ends = np.quantile(drawn, (0.025, 0.975), axis=0)
     estimates = [
         Estimate(float(value), float(min(low, value)), float(max(high, value)))
         for value, low, high in zip(values, *ends, strict=True)
     ]
-    after, reference = values[-2:]
-    spread = drawn[:, -2] - drawn[:, -1]
+    own = 1 if before else 0
+    nearest = own + 1 + int(np.abs(values[own] - values[own + 1 :]).argmin())
+    after, reference = values[own], values[nearest]
+    spread = drawn[:, own] - drawn[:, nearest]
     gain = gain_error = None
-    if len(values) > 2:  # noqa: PLR2004 -- with a before
+    if before:
         gain = float(abs(values[0] - reference) - abs(after - reference))
-        gain_error = float((np.abs(drawn[:, 0] - drawn[:, 2]) - np.abs(spread)).std(ddof=1))
+        gain_error = float((np.abs(drawn[:, 0] - drawn[:, nearest]) - np.abs(spread)).std(ddof=1))
     return Measure(
         name=name,
-        before=estimates[0] if len(values) > 2 else None,  # noqa: PLR2004 -- likewise
-        after=estimates[-2],
-        reference=estimates[-1],
+        before=estimates[0] if before else None,
+        after=estimates[own],
+        reference=estimates[nearest],
         distance=float(after - reference),
         distance_error=float(spread.std(ddof=1)),
         gain=gain,
         gain_error=gain_error,
+        references=tuple(map(float, values[own + 1 :])),
         judged=judged,
     )
 
@@ -203,7 +243,7 @@ def judge(attacks: Sequence[Attack], *, margin: float) -> tuple[Attack, ...]:
     either direction. Beyond it, it is *better than before* if it came significantly nearer to the reference, and
     *still knows* if it did not. Significantly means at 5 % over all measures together (Bonferroni). The intervals are
     those of these trained models over inputs and repetitions; that two trainings of one recipe differ by chance is
-    what the margin is for.
+    what the margin is for, and further references: a measure that lies between two of them is indistinguishable.
 
     Args:
         attacks: as measured.
@@ -236,7 +276,7 @@ def _judge_measure(measure: Measure, margin: float, limit: float) -> Measure:
         return measure
     low = measure.distance - limit * measure.distance_error
     high = measure.distance + limit * measure.distance_error
-    if low <= margin and high >= -margin:
+    if measure.between or (low <= margin and high >= -margin):
         verdict = INDISTINGUISHABLE
     elif measure.gain is not None and measure.gain > limit * (measure.gain_error or 0):
         verdict = BETTER

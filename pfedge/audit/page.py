@@ -171,7 +171,7 @@ def _summary(report: dict[str, Any], attacks: Sequence[Attack]) -> Html:
         _list(
             _lead("Before", "the model as trained, with the class."),
             _lead("After", "the same model once it has forgotten the class. This is the one that stays in use."),
-            _lead("Reference", "trained by the same recipe without the class. It never knew the class."),
+            _lead("Reference", "trained by the same recipe without the class. It never knew it.", _several(report)),
         ),
         _element(
             "p",
@@ -192,12 +192,27 @@ def _summary(report: dict[str, Any], attacks: Sequence[Attack]) -> Html:
             "An audit measures the attacks named here and no others. An attacker with a better one may learn more.",
             f"“Indistinguishable” means that no distance significantly beyond the margin of {margin} was found. It is "
             f"not a proof. {_at_most(attacks, report.get('error_rate'))}",
-            "The intervals cover the choice of inputs and the repetitions of an attack. They do not cover how much two "
-            "trainings by the same recipe differ by chance.",
+            "The intervals cover the choice of inputs and the repetitions of an attack. How much two trainings by the "
+            f"same recipe differ by chance is seen from several references only; here there {_count(report)}.",
             "The audit is about this model, this class and these inputs. It says nothing about copies: the data "
             "themselves, backups, older versions of the model.",
         ),
         identifier="summary",
+    )
+
+
+def _count(report: Mapping[str, Any]) -> str:
+    count = 1 + len((report.get("reference") or {}).get("more") or [])
+    return "is one" if count == 1 else f"are {count}"
+
+
+def _several(report: Mapping[str, Any]) -> str:
+    """Return what a reader should know of further references; nothing where there are none."""
+    if not (report.get("reference") or {}).get("more"):
+        return ""
+    return (
+        f" There {_count(report)}, trained from seeds of their own. Each measure is compared with that whose value is "
+        "nearest, and one that lies between two counts as no trace. Tables by class and plots show the first."
     )
 
 
@@ -346,8 +361,9 @@ def _appendix(report: Mapping[str, Any]) -> Html:
             "A measure is one statistic of the three models on the same inputs. Its uncertainty is that of a "
             "stratified bootstrap over inputs and repetitions, drawn alike for the three, so that what the models have "
             "in common cancels in their distance. Intervals of a model's own number hold at 95 % each. Those of "
-            f"distances are normal and hold for all judged measures together{share} (Bonferroni). A measure is "
-            f"“{INDISTINGUISHABLE}” unless that interval lies wholly beyond the margin. If it does, the measure is "
+            f"distances are normal and hold for all judged measures together{share} (Bonferroni). Of several "
+            f"references the nearest counts. A measure is “{INDISTINGUISHABLE}” unless that interval lies wholly "
+            "beyond the margin, and also where after lies between two references. Otherwise it is "
             f"“{BETTER}” if after is significantly nearer to reference than before is, and “{STILL_KNOWS}” if not, "
             "or where before forgetting there is nothing to attack.",
         ),
@@ -416,6 +432,8 @@ def _yes(value: bool | None) -> str:  # noqa: FBT001 -- the value itself
 
 def _leaves(value: object, *path: str) -> Iterable[tuple[tuple[str, ...], str]]:
     """Yield the path and the words of each single value in JSON objects."""
+    if isinstance(value, list):
+        value = dict(enumerate(value, start=2))  # further references
     if isinstance(value, dict):
         for key, entry in value.items():
             yield from _leaves(entry, *path, str(key))

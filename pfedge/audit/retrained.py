@@ -31,7 +31,7 @@ def retrained(
     Args:
         run: of any guarantee.
         class_id: the class to leave out.
-        config: the run's recipe, with data set and backbone where they are now.
+        config: the run's recipe, with data set and backbone where they are now, and the reference's own seed.
         data_digest: of what is trained on: other data make another reference.
         cache: where references are kept.
         settings: data root, device, precision.
@@ -41,9 +41,9 @@ def retrained(
         PfedgeError: it cannot be trained.
         TrainingInterruptedError: Ctrl-C; the next call goes on.
     """
-    recipe: dict[str, Any] = {key: value for key, value in run.config["train"].items() if key not in FREE - {"seed"}}
+    recipe: dict[str, Any] = {key: value for key, value in run.config["train"].items() if key not in FREE}
     identity = {
-        "recipe": {key: str(value) for key, value in recipe.items()},
+        "recipe": {key: str(value) for key, value in recipe.items()} | {"seed": str(config.seed)},
         "classes": [other for other in run.config["class_ids"] if other != class_id],
         "backbone": run.config["backbone_digest"],
         "data": data_digest,
@@ -54,7 +54,11 @@ def retrained(
     without = replace(config, exclude=(*config.exclude, class_text(run.config["classes"], class_id)))
     resume = (folder / RESUME).is_file()
     own = replace(settings, out=folder, save_dir=folder, resume=resume, overwrite=not resume, keep=1, eval_every=10**6)
-    console.print(f"training the reference, without class {class_id}, in {folder}", highlight=False, soft_wrap=True)
+    console.print(
+        f"training a reference, without class {class_id}, seed {config.seed}, in {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
     how = {"shared": train, "isolated": train_isolated, "exact": train_exact}[config.guarantee]
     return how(without, own, console)[0]
 

@@ -45,7 +45,7 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True)
 class Subjects:
-    """The three models, and the inputs that they are attacked with.
+    """The models, and the inputs that they are attacked with.
 
     Attributes:
         forgotten: the class id.
@@ -54,6 +54,7 @@ class Subjects:
         after: after forgetting.
         reference: the model trained without the class.
         seed: of every draw.
+        more: further references, of other seeds.
     """
 
     forgotten: int
@@ -62,6 +63,12 @@ class Subjects:
     after: Subject
     reference: Subject
     seed: int
+    more: tuple[Subject, ...] = ()
+
+    def models(self) -> dict[str, Subject]:
+        """Return the models by name: before, after, reference, reference 2, ..."""
+        more = {f"reference {number}": subject for number, subject in enumerate(self.more, start=2)}
+        return {"before": self.before, "after": self.after, "reference": self.reference, **more}
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -113,27 +120,28 @@ def representation(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
     sizes = np.cumsum([len(members), len(others), len(held_out)])
     strata = np.repeat([0, 1], [len(held_out), len(test)])
     features = {}
-    for model in MODELS:
-        features[model] = getattr(subjects, model).representations(index)
+    for model, subject in subjects.models().items():
+        features[model] = subject.representations(index)
         tick()
     measures: list[Measure] = []
     skipped, recovery = [], {}
     for name in features["after"]:
-        parts = {model: np.split(features[model][name], sizes) for model in MODELS}
+        parts = {model: np.split(found[name], sizes) for model, found in features.items()}
         curve: dict[str, list[Any]] = {"shots": [], **{model: [] for model in MODELS}}
         for shots in SHOTS:
             what = f"recovery F1, {name}, {shots} shots"
             if shots > len(members):
                 skipped.append(Skipped(what, f"there are {len(members)} training inputs of the class"))
                 continue
-            named = Trio(*(probe(parts[model], shots, subjects.seed) for model in MODELS))
-            measures.append(compare(what, partial(f1, positive=strata == 0), named, strata, seed=subjects.seed))
+            named = Trio.of(*(probe(part, shots, subjects.seed) for part in parts.values()))
+            recovered = partial(f1, positive=strata == 0)
+            measures.append(compare(what, recovered, named, strata, seed=subjects.seed))
             curve["shots"].append(shots)
             for model in MODELS:
-                curve[model].append(getattr(measures[-1], model).value)
+                curve[model].append(recovered(getattr(named, model)))
             tick()
         recovery[name] = curve
-        apart = Trio(*(_silhouette(*parts[model][2:]) for model in MODELS))
+        apart = Trio.of(*(_silhouette(*part[2:]) for part in parts.values()))
         where = np.zeros(len(held_out), dtype=np.int64)
         measures.append(compare(f"separability (silhouette), {name}", _mean, apart, where, seed=subjects.seed))
         alike = [features[model][name][sizes[1] : sizes[2]] for model in MODELS]
@@ -175,13 +183,12 @@ def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
             reason = f"there are {len(subjects.members())} training inputs of the class"
             skipped.append(Skipped(f"{shots} shots", reason))
             continue
-        runs: dict[str, list[Array]] = {model: [] for model in MODELS[1:]}
-        for draw, model in itertools.product(range(RELEARN_DRAWS), runs):
-            runs[model].append(_relearn(getattr(subjects, model), subjects, shots, draw, index))
+        learners = list(subjects.models().values())[1:]  # before, there is nothing to relearn
+        runs: list[list[Array]] = [[] for _ in learners]
+        for draw, (learner, run) in itertools.product(range(RELEARN_DRAWS), zip(learners, runs, strict=True)):
+            run.append(_relearn(learner, subjects, shots, draw, index))
             tick()
-        named = Trio(
-            None, *(np.stack(runs[model], axis=1) for model in MODELS[1:])
-        )  # before, there is nothing to relearn
+        named = Trio.of(None, *(np.stack(run, axis=1) for run in runs))
         positive = strata == 0
         area = partial(_area, positive=positive)
         steps = partial(_steps_to, positive=positive, goal=goal)
@@ -243,19 +250,18 @@ def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
         return attack(measures=(), skipped=(Skipped("all", "it needs two rows to combine, one is left"),))
     test = subjects.test_of_others(len(held_out))
     index, strata = np.concatenate([held_out, test]), np.repeat([0, 1], [len(held_out), len(test)])
-    scores = {}
-    for model in MODELS[1:]:
-        subject: Subject = getattr(subjects, model)
+    scores = []
+    for subject in list(subjects.models().values())[1:]:
         made_up = [_row_score(subject, row, index) for row in _candidates(subject, subjects, others)]
-        scores[model] = np.stack(made_up, axis=1)[:, None]  # they are no repetitions: a bootstrap may not leave one out
+        scores.append(np.stack(made_up, axis=1)[:, None])  # they are no repetitions: a bootstrap may not leave one out
         tick()
     subject = subjects.before
     column = subject.class_ids.index(subjects.forgotten)
     logits = _logits(subject, index)
     rest = np.logaddexp.reduce(np.delete(logits, column, axis=1), axis=1)
-    count, positive = scores["after"].shape[2], strata == 0
+    count, positive = scores[0].shape[2], strata == 0
     own = auc(logits[:, column] - rest, positive)
-    trio = Trio(None, scores["after"], scores["reference"])
+    trio = Trio.of(None, *scores)
     best = partial(_best_auc, positive=positive)
     return attack(
         measures=(compare("AUC of the best row made up", best, trio, strata, seed=subjects.seed),),
@@ -267,7 +273,7 @@ def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
                 "is least sure of, and to no others."
             ),
             (
-                f"The best of {count} is chosen with labelled inputs of the class, which favours the attacker, in both "
+                f"The best of {count} is chosen with labelled inputs of the class, which favours the attacker, in all "
                 f"models alike. Before forgetting, the class's own row has an AUC of {own:.3f}."
             ),
         ),
@@ -353,7 +359,7 @@ def _cka_measure(name: str, features: list[Features], seed: int) -> Measure:
         index = rng.integers(count, size=count)
         drawn.append([cka(one[index], features[-1][index]) for one in features])
     values = np.array([cka(one, features[-1]) for one in features])
-    return from_draws(name, values, np.array(drawn), judged=False)
+    return from_draws(name, values, np.array(drawn), before=True, judged=False)
 
 
 def _relearn(subject: Subject, subjects: Subjects, shots: int, draw: int, index: Index) -> Array:

@@ -25,7 +25,12 @@ def audit(
         Path | None, typer.Option("--bundle", "-b", help="The deployed bundle.", show_default="one that is exported")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="A run trained without the class.", show_default="trained, and kept")
+        list[Path] | None,
+        typer.Option(help="A run trained without the class; once for each.", show_default="trained, and kept"),
+    ] = None,
+    references: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many to train, each from its own seed.", show_default="exact 1, others 2"),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Where what takes long is kept.", show_default="RUN/audit")] = None,
     margin: Annotated[float, typer.Option(min=0, max=1, help="Distances up to it are of no interest.")] = 0.1,
@@ -52,8 +57,9 @@ def audit(
     """Attack a model that has forgotten a class, and compare it with one that was trained without it.
 
     Three models meet the same attacks: before forgetting, after it, and the reference, which is trained here unless it
-    is given. What counts is the distance between after and reference. Leaves report.html, for people, and report.json,
-    whose digest `pfedge export --audit` puts into a bundle.
+    is given. What counts is the distance between after and reference. Two trainings of one recipe differ by chance:
+    with several references the nearest counts. Leaves report.html, for people, and report.json, whose digest
+    `pfedge export --audit` puts into a bundle.
 
     The reference, what shadow models said, finished attacks and a bundle with all rows are kept in RUN/audit (--cache):
     an interrupted audit goes on, another class's is quicker. They tell of the class and hold its row: remove that
@@ -78,7 +84,8 @@ def audit(
     settings = AuditSettings(
         out=out,
         bundle=bundle,
-        reference=reference,
+        reference=tuple(reference or ()),
+        references=references,
         cache=cache,
         margin=margin,
         shadows=shadows,
