@@ -355,6 +355,14 @@ def test_proof_stands_where_the_banks_are_the_same_and_the_guarantee_is_exact(fu
         assert proof not in Page(render(other)).text
 
 
+def test_further_references_are_told_of(full):
+    assert "from several references only; here there is one." in Page(render(full)).text
+    full["reference"]["more"] = [{"model_sha256": "c" * 64, "seed": 43, "train_seconds": 1.0}]
+    page = Page(render(full)).text
+    assert "There are 2, trained from seeds of their own" in page
+    assert "reference more 2 seed 43" in page
+
+
 def test_minimal_report():
     page = Page(render(minimal()))
     assert "Verdict: no verdict" in page.text

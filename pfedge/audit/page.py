@@ -232,7 +232,8 @@ def _finding(attack: Attack, margin: float | None) -> Html:
     others = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     found = widest(attack)
     if not judged:
-        words = ": no verdict rests on it" if attack.measures else ": nothing was measured"
+        first = attack.notes[0].rstrip(".") if attack.notes else "nothing was measured"
+        words = ": no verdict rests on it" if attack.measures else f": {first}"
     elif attack.verdict == INDISTINGUISHABLE:
         words = ""
     else:
