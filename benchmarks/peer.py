@@ -95,6 +95,7 @@ CONTENDERS: dict[str, Callable[[Path], Call]] = {
     "OpenVINO default": lambda folder: plain_call(folder, "openvino"),
     "pfedge fp32, cpu": lambda folder: pfedge_call(folder, "graph.onnx", "cpu"),
     "pfedge int8 dynamic, cpu": lambda folder: pfedge_call(folder, "dynamic.onnx", "cpu"),
+    "pfedge int8 tensor, cpu": lambda folder: pfedge_call(folder, "tensor.onnx", "cpu"),
     "pfedge int8 static, cpu": lambda folder: pfedge_call(folder, "static.onnx", "cpu"),
     "pfedge fp32, openvino": lambda folder: pfedge_call(folder, "graph.onnx", "openvino"),
     "pfedge bf16, openvino:bf16": lambda folder: pfedge_call(folder, "graph.onnx", "openvino:bf16"),

@@ -30,7 +30,7 @@ from transformers import ViTConfig, ViTModel
 from pfedge.backbone import load_backbone
 from pfedge.model import PromptBankModel
 from pfedge_export.graph import export_graph
-from pfedge_export.precision import Calibration, to_int8
+from pfedge_export.precision import QUANTIZATIONS, Calibration, to_int8
 from pfedge_runtime.bench import machine
 
 ROOT = Path(__file__).parents[1]
@@ -74,8 +74,8 @@ def prepare(name: str, folder: Path) -> None:
     np.save(folder / "images.npy", images)
     graph = export_graph(model.deployable(), bank, folder / "graph.onnx", backbone.preprocess)
     calibration = Calibration(bank, images, np.arange(len(images)) % ROWS)
-    onnx.save(to_int8(graph, calibration), folder / "dynamic.onnx")
-    onnx.save(to_int8(graph, calibration, static=True), folder / "static.onnx")
+    for quantization in QUANTIZATIONS:
+        onnx.save(to_int8(graph, calibration, quantization), folder / f"{quantization}.onnx")
 
 
 class Contender:

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
 
 from pfedge.data import load_dataset
 from pfedge.export import ExportSettings, export_run
+from pfedge.train import Settings, TrainConfig
+from pfedge.train_isolated import train_isolated
 from pfedge_export.graph import ExportError
 from pfedge_export.precision import Calibration, fragile, quantise, smooth, spread, to_fp16, to_int8
 from pfedge_runtime import Bundle, Classifier, forget
@@ -16,10 +19,10 @@ from pfedge_runtime.errors import UsageError
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.selftest import run_selftest
 
-LOWER = [("fp16", "dynamic"), ("int8", "dynamic"), ("int8", "static")]
+LOWER = [("fp16", "dynamic"), ("int8", "dynamic"), ("int8", "tensor"), ("int8", "static")]
 
 
-@pytest.fixture(scope="module", params=LOWER, ids=["fp16", "int8-dynamic", "int8-static"])
+@pytest.fixture(scope="module", params=LOWER, ids=["fp16", "int8-dynamic", "int8-tensor", "int8-static"])
 def lower(request, tiny_run, tmp_path_factory):
     precision, quantization = request.param
     out = tmp_path_factory.mktemp("lower") / "bundle"
@@ -85,6 +88,42 @@ def test_openvino_runs_it_too(lower, validation):
     assert (ours.argmax(1) == theirs.argmax(1)).mean() > 0.9
 
 
+@pytest.fixture(scope="module")
+def isolated_run(tmp_path_factory, tiny_vit, coloured_npz):
+    folder = tmp_path_factory.mktemp("isolated") / "run"
+    config = TrainConfig(
+        dataset=str(coloured_npz), model_name=str(tiny_vit), guarantee="isolated", epochs=8, embedding_blocks=(1, 2)
+    )
+    return train_isolated(config, Settings(out=folder, save_dir=folder), Console(quiet=True))[0]
+
+
+@pytest.mark.parametrize("quantization", ["dynamic", "static"])
+def test_in_int8_no_retained_logit_of_isolated_moves_either(isolated_run, quantization, validation, tmp_path):
+    settings = ExportSettings(out=tmp_path / "int8", precision="int8", quantization=quantization, max_drop=1)
+    bundle = export_run(isolated_run, settings)[0]
+    engine, bank = OnnxRuntimeEngine(bundle.graph_path), bundle.bank()
+    full = engine.run(validation[0], bank).logits
+    for gone in bank.class_ids:
+        kept = [at for at, class_id in enumerate(bank.class_ids) if class_id != gone]
+        assert np.abs(engine.run(validation[0], bank.drop({gone})).logits - full[:, kept]).max() <= 1e-5
+
+
+def test_one_scale_for_all_rows_is_refused_under_isolated(isolated_run, tmp_path):
+    settings = ExportSettings(out=tmp_path / "int8", precision="int8", quantization="tensor")
+    with pytest.raises(UsageError, match="dropping one would move the others"):
+        export_run(isolated_run, settings)
+    assert not settings.out.exists()
+
+
+def test_by_token_a_score_does_not_depend_on_what_else_is_asked_about(tiny_run, validation, tmp_path):
+    settings = ExportSettings(out=tmp_path / "int8", precision="int8", max_drop=0.05)
+    bundle = export_run(tiny_run, settings)[0]
+    engine, bank = OnnxRuntimeEngine(bundle.graph_path), bundle.bank()
+    together = engine.run(validation[0][:8], bank).logits
+    alone = np.concatenate([engine.run(image[None], bank).logits for image in validation[0][:8]])
+    assert np.abs(together - alone).max() < 1e-4
+
+
 @pytest.mark.parametrize(
     ("settings", "why"), [({"precision": "int4"}, "unknown precision"), ({"quantization": "x"}, "unknown")]
 )
@@ -129,14 +168,14 @@ def test_calibration_inputs_are_spread_over_what_may_come_class_by_class():
 def test_products_that_lose_most_in_eight_bits_come_first_and_can_stay_in_float32(tiny_run, validation, tmp_path):
     bundle, _ = export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))
     graph, calibration = onnx.load(bundle.graph_path), Calibration(bundle.bank(), *validation)
-    products = fragile(graph, calibration)
+    products = fragile(graph, calibration, "tensor")
     assert len(products) == 12  # two blocks: query, key, value, output, and the MLP's two
     worst = next(node for node in graph.graph.node if node.name == products[-1])
     weight = next(value for value in graph.graph.initializer if value.name == worst.input[1])
     matrix = onnx.numpy_helper.to_array(weight).copy()
     matrix[0] *= 1e4  # one large number a column leaves the others no levels
     weight.CopyFrom(onnx.numpy_helper.from_array(matrix, weight.name))
-    assert fragile(graph, calibration)[0] == worst.name
+    assert fragile(graph, calibration, "tensor")[0] == worst.name
     whole = quantise(graph, calibration)
     kept = quantise(graph, calibration, keep=products[:3])
     counts = [sum(node.op_type == "MatMulInteger" for node in one.graph.node) for one in (whole, kept)]

@@ -26,7 +26,6 @@ from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.static_engine import StaticEngine
 
 CALIBRATION_INPUTS = 128
-QUANTIZATIONS = ("dynamic", "static")
 SHARES_KEPT = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # of the products, in float32
 
 
@@ -49,7 +48,7 @@ def lower(
         bank: all rows.
         validation: what it is judged on, and calibrated on under int8.
         precision: `fp16` or `int8`.
-        quantization: of int8: `dynamic`, or `static` with scales of validation inputs.
+        quantization: of int8: see `to_int8`.
         max_drop: by how much accuracy may fall.
         on_progress: told what is being done.
 
@@ -93,7 +92,6 @@ def _in_int8(
     some = spread(len(validation.inputs), CALIBRATION_INPUTS)  # they may come class by class
     calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
     whole = smooth(whole, calibration)
-    products = fragile(whole, calibration)
+    products = fragile(whole, calibration, quantization)
     for count in dict.fromkeys(round(share * len(products)) for share in SHARES_KEPT):
-        static = quantization == "static"
-        yield quantise(whole, calibration, static=static, keep=products[:count]), count, len(products)
+        yield quantise(whole, calibration, quantization, keep=products[:count]), count, len(products)

@@ -2,8 +2,8 @@
 
     graph = to_fp16(onnx.load("graph.onnx"))
     calibration = Calibration(bank, inputs, labels)
-    graph = to_int8(onnx.load("graph.onnx"), calibration)                   # dynamic: scales follow each input
-    graph = to_int8(onnx.load("graph.onnx"), calibration, static=True)      # scales from real inputs
+    graph = to_int8(onnx.load("graph.onnx"), calibration)                   # each token has a scale of its own
+    graph = to_int8(onnx.load("graph.onnx"), calibration, "static")         # scales from real inputs
     graph = quantise(smoothed, calibration, keep=fragile(smoothed, calibration)[:8])        # all but the worst eight
 
 Inputs and outputs keep their types. The bank, the head and the pixels' normalisation stay in float32, and under int8
@@ -30,6 +30,7 @@ from pfedge_runtime.decision import Bank
 from pfedge_runtime.engine import BANK_INPUTS
 
 PRECISIONS = ("fp32", "fp16", "int8")
+QUANTIZATIONS = ("dynamic", "tensor", "static")
 FEWEST_CALIBRATION_INPUTS = 16
 CALIBRATION_BATCH = 8
 QUANTISED = ("MatMul",)
@@ -90,7 +91,7 @@ def to_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
-def to_int8(graph: onnx.ModelProto, calibration: Calibration, *, static: bool = False) -> onnx.ModelProto:
+def to_int8(graph: onnx.ModelProto, calibration: Calibration, quantization: str = "dynamic") -> onnx.ModelProto:
     """Return the graph with the backbone's matrix products in int8, weights by column.
 
     Before that, what LayerNorms give is smoothed: see `smooth`.
@@ -98,18 +99,20 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration, *, static: bool = 
     Args:
         graph: in float32.
         calibration: real inputs.
-        static: take the scales of activations from these inputs; otherwise each input's own are measured as it comes.
+        quantization: what activations take their scale from. `dynamic`: each token's own values, so that no output
+            depends on other tokens by it. `tensor`: all values that are multiplied at once, a whole batch's and all
+            rows'; faster on one input. `static`: the calibration inputs.
 
     Raises:
         ExportError: the calibration inputs cannot be used, or the quantiser refuses.
     """
-    return quantise(smooth(graph, calibration), calibration, static=static)
+    return quantise(smooth(graph, calibration), calibration, quantization)
 
 
 def quantise(
-    graph: onnx.ModelProto, calibration: Calibration, *, static: bool = False, keep: Sequence[str] = ()
+    graph: onnx.ModelProto, calibration: Calibration, quantization: str = "dynamic", *, keep: Sequence[str] = ()
 ) -> onnx.ModelProto:
-    """Return a smoothed graph with the backbone's matrix products in int8, but for the nodes in `keep`.
+    """Return a smoothed graph with the backbone's matrix products in int8, but for the nodes in `keep`; see `to_int8`.
 
     Raises:
         ExportError: the calibration inputs cannot be used, or the quantiser refuses.
@@ -127,7 +130,7 @@ def quantise(
             "nodes_to_exclude": sorted(_head_nodes(graph) | set(keep)),
         }
         try:
-            if not static:
+            if quantization != "static":
                 quantize_dynamic(source, target, extra_options={"MatMulConstBOnly": True}, **options)
             else:
                 quantize_static(
@@ -143,14 +146,75 @@ def quantise(
         except (RuntimeError, ValueError) as error:
             message = f"cannot quantise the graph: {error}"
             raise ExportError(message) from error
-        return onnx.load(target)
+        quantised = onnx.load(target)
+    if quantization == "dynamic":
+        _scale_by_token(quantised.graph)
+    return quantised
 
 
-def fragile(graph: onnx.ModelProto, calibration: Calibration) -> list[str]:
+def _scale_by_token(graph: onnx.GraphProto) -> None:
+    """Give each token `[..., D]` the scale of its own largest value, where the whole tensor had one.
+
+    The tensor's scale came out of DynamicQuantizeLinear and met the weights' `[C]` before both met the product. That
+    order is changed: ONNX Runtime would fuse it into an operator that knows one scale only.
+    """
+    constants = {
+        "by_token.axes": np.array([-1]),
+        "by_token.tiny": np.array(TINY, dtype=np.float32),
+        "by_token.levels": np.array(127, dtype=np.float32),
+        "by_token.middle": np.array(128, dtype=np.float32),
+        "by_token.zero": np.array(128, dtype=np.uint8),
+    }
+    graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    measured = [node for node in graph.node if node.op_type == "DynamicQuantizeLinear"]
+    scales = {node.output[1] for node in measured}
+    zeros = {node.output[2]: "by_token.zero" for node in measured}
+    both = {}  # of tokens and columns, before they met the product
+    for node in graph.node:
+        if node.op_type == "Mul" and (tokens := scales.intersection(node.input)):
+            both[node.output[0]] = (*tokens, *set(node.input).difference(tokens))
+    rewritten: list[onnx.NodeProto] = []
+    for node in graph.node:
+        met = both.keys() & set(node.input)
+        if node.op_type == "DynamicQuantizeLinear":
+            rewritten += _quantise_tokens(node.name, node.input[0], *node.output[:2])
+        elif met:
+            (product,) = set(node.input).difference(met)
+            tokens, columns = both[met.pop()]
+            by_column = f"{node.name}.by_column"
+            rewritten.append(onnx.helper.make_node("Mul", [product, columns], [by_column], by_column))
+            rewritten.append(onnx.helper.make_node("Mul", [by_column, tokens], node.output, node.name))
+        elif node.output[0] not in both:
+            for index, name in enumerate(node.input):
+                node.input[index] = zeros.get(name, name)
+            rewritten.append(node)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(rewritten)
+
+
+def _quantise_tokens(name: str, values: str, eight_bits: str, scale: str) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes that round each token `[..., D]` to 255 levels about zero, uint8 with 128 for zero."""
+    steps = (
+        ("Abs", [values], "abs"),
+        ("ReduceMax", [f"{name}.abs", "by_token.axes"], "largest"),
+        ("Max", [f"{name}.largest", "by_token.tiny"], "safe"),
+        ("Div", [f"{name}.safe", "by_token.levels"], scale),
+        ("Div", [values, scale], "scaled"),
+        ("Round", [f"{name}.scaled"], "rounded"),
+        ("Add", [f"{name}.rounded", "by_token.middle"], "shifted"),
+    )
+    for operator, inputs, output in steps:
+        gives = output if output == scale else f"{name}.{output}"
+        yield onnx.helper.make_node(operator, inputs, [gives], gives)
+    yield onnx.helper.make_node("Cast", [f"{name}.shifted"], [eight_bits], f"{name}.cast", to=onnx.TensorProto.UINT8)
+
+
+def fragile(graph: onnx.ModelProto, calibration: Calibration, quantization: str = "dynamic") -> list[str]:
     """Return the names of the products that `quantise` takes, those first that lose most in eight bits.
 
     What a product loses is how far its output moves, relative to its size, when its activations are rounded to 256
-    levels from their smallest to their largest and its weights to 255 by column, on a few real inputs.
+    levels from their smallest to their largest, or under `dynamic` each token to 255, and its weights to 255 by column,
+    on a few real inputs.
     """
     weights = {value.name: value for value in graph.graph.initializer}
     head = _head_nodes(graph)
@@ -167,7 +231,8 @@ def fragile(graph: onnx.ModelProto, calibration: Calibration) -> list[str]:
         matrix = onnx.numpy_helper.to_array(weights[node.input[1]])
         activations = values[node.input[0]].reshape(-1, len(matrix))
         exact = activations @ matrix
-        error = _levels(activations) @ _by_column(matrix) - exact
+        rounded = _by_column(activations.T).T if quantization == "dynamic" else _levels(activations)
+        error = rounded @ _by_column(matrix) - exact
         lost[node.name] = float(np.linalg.norm(error)) / max(float(np.linalg.norm(exact)), TINY)
     return sorted(lost, key=lost.__getitem__, reverse=True)
 
