@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from pfedge_export import ParityReport, Recipe, export_bundle
 from pfedge_export.gate import MAX_DROP, Validation
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.parity import TOLERANCE
+from pfedge_export.precision import require_precision
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.encoding import sha256_file
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.keys import PrivateKey
 from pfedge_runtime.storage import require_vacant
 
@@ -40,7 +43,7 @@ class ExportSettings:
         download: fetch a missing MedMNIST file.
         model_name: where the backbone is now; None is where it was in training.
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
-        quantization: of int8: `dynamic` or `static`.
+        quantization: of int8: `dynamic`, `tensor` or `static`.
         max_drop: by how much validation accuracy may fall in fewer bits, as a share.
         static_batch: inputs of every call of a second graph with fixed shapes; 0 is without one.
         keys_out: seals each row, and puts their keys into this new file.
@@ -63,6 +66,17 @@ class ExportSettings:
     keys_out: Path | None = None
     signer: PrivateKey | None = None
     audits: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the choices before any work.
+
+        Raises:
+            UsageError: there is none such, or one that means nothing beside another.
+        """
+        require_precision(self.precision, self.quantization)
+        if self.tolerance is not None and not 0 <= self.tolerance < math.inf:
+            message = f"a tolerance is a number from 0 on, not {self.tolerance}"
+            raise UsageError(message)
 
 
 def export_run(
@@ -91,6 +105,7 @@ def export_run(
         message = f"{dataset.name} has no test input of any class with a row: nothing to compare the graph on"
         raise DataError(message)
     inputs = test.batch(np.arange(len(test)), preprocess)
+    default = EXACT_TOLERANCE if train["guarantee"] == "exact" else TOLERANCE
     recipe = Recipe(
         guarantee=train["guarantee"],
         dataset=run.config["dataset_name"],
@@ -99,7 +114,7 @@ def export_run(
         reach=model.trained_parameters(),
         made_by=run.config["made_by"],
         opset=settings.opset,
-        tolerance=settings.tolerance or (EXACT_TOLERANCE if train["guarantee"] == "exact" else TOLERANCE),
+        tolerance=default if settings.tolerance is None else settings.tolerance,
         precision=settings.precision,
         quantization=settings.quantization,
         max_drop=settings.max_drop,

@@ -25,6 +25,7 @@ from pfedge.progress import bars
 from pfedge.prompting import MODES
 from pfedge.run import Model, Run
 from pfedge.train_isolated import isolated_logits
+from pfedge_runtime.encoding import finite
 from pfedge_runtime.errors import UsageError
 from pfedge_runtime.storage import write_atomic
 
@@ -304,4 +305,4 @@ def _pair(numbers: dict[str, float], which: str) -> str:
 
 
 def _pretty(value: Any) -> bytes:  # noqa: ANN401 -- JSON
-    return (json.dumps(value, indent=2) + "\n").encode()
+    return (json.dumps(finite(value), indent=2, allow_nan=False) + "\n").encode()

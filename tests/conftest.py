@@ -16,6 +16,16 @@ GOLDEN = Path(__file__).parent / "formats" / "v1"
 SHARED = Path(os.environ.get("PFEDGE_SHARED", Path(__file__).parents[2] / "shared"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_real_device(tmp_path_factory):
+    """Fixtures of a module or of the session must not open the state of whoever runs the tests, either."""
+    folder = tmp_path_factory.mktemp("session")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PFEDGE_STATE_DIR", str(folder / "state"))
+        patch.setenv("PFEDGE_FLOOR_FILE", str(folder / "floor"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def device_state(tmp_path_factory, monkeypatch):
     """A device of its own for every test, which has forgotten nothing yet."""

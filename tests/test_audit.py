@@ -294,7 +294,7 @@ def test_rows_that_were_added_later_have_no_reference(exact_run, settings, tmp_p
 
 def test_references_are_given_or_trained(exact_run, settings):
     given = replace(settings, reference=(exact_run.folder,), references=2)
-    with pytest.raises(UsageError, match="either given .* or trained"):
+    with pytest.raises(UsageError, match=r"either given .* or trained"):
         audit_run(exact_run, "1", given, QUIET)
 
 

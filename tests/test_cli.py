@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pfedge_runtime import Bundle
+
+GOLDEN = Path(__file__).parent / "formats" / "v1"
 
 
 @pytest.fixture
@@ -226,3 +230,45 @@ def test_the_whole_path_with_the_references_options(cli, tiny_vit, coloured_npz,
     assert "coverage   3 of 3 rows" in cli("inspect").stdout
     again = cli("export", folder / "coloured_seed_7", check=False)
     assert "exists and is not empty" in one_line(again)
+
+
+@pytest.mark.parametrize(
+    ("golden_bundle", "sealed", "planned", "done"),
+    [
+        ("bundle", False, "the rows would be gone; ", "the rows are gone; "),
+        ("exact/bundle", False, "the bank would be, byte for byte", "the bank is now, byte for byte"),
+        ("exact/bundle", True, "the rows left would be, once decrypted", "the rows left are, once decrypted"),
+    ],
+)
+def test_a_dry_run_says_what_would_be(cli, seal_bundle, tmp_path, golden_bundle, sealed, planned, done):
+    path = shutil.copytree(GOLDEN / golden_bundle, tmp_path / "bundle")
+    if sealed:
+        seal_bundle(path)
+    dry = cli("forget", "--class", "3", "--dry-run").stdout
+    assert "nothing was changed" in dry
+    assert f": {planned}" in dry
+    assert done not in dry
+    assert f": {done}" in cli("forget", "--class", "3", "--yes").stdout
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--yes", None])
+def test_a_request_that_cannot_be_used_is_refused_before_the_question(cli, bundle_path, option):
+    options = [option] if option else []
+    outcome = cli("forget", "--class", "3", "--request", "patient Jane Doe", *options, check=False, stdin="")
+    assert outcome.returncode == 2
+    assert "a request id has 1 to 64 letters" in one_line(outcome)
+    assert 3 in Bundle.open(bundle_path).bank().class_ids
+
+
+def test_a_decision_about_another_model_is_only_warned_of(cli, bundle_path, monkeypatch):
+    from pfedge_runtime import forget
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pfedge_runtime.forgetting.replace_erasing", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            forget(bundle_path, ["3"])
+    shutil.rmtree(bundle_path)
+    shutil.copytree(GOLDEN / "exact" / "bundle", bundle_path)
+    outcome = cli("forget", "--class", "5", "--yes")
+    assert "forgot class 5" in outcome.stdout
+    assert outcome.stderr.startswith("warning: forgetting class 3 (3) is decided")

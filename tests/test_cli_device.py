@@ -245,3 +245,11 @@ def test_export_replaces_no_key_file(exported, tiny_run, tmp_path):
         export_run(tiny_run, ExportSettings(out=tmp_path / "bundle", keys_out=keys))
     assert keys.read_bytes() == before
     assert not (tmp_path / "bundle").exists()
+
+
+def test_adopt_with_an_authority_that_may_not_be_named_any_more_records_nothing(cli, fails, bundle_path, tmp_path):
+    PrivateKey.create(tmp_path / "late.pem")
+    cli("forget", "--class", "3", "--yes")
+    before = DeviceState.at().ledger()
+    assert "this device has forgotten rows already" in fails("adopt", "--authority", "late.pub")
+    assert DeviceState.at().ledger() == before

@@ -405,3 +405,9 @@ def test_audio_sets_that_are_not_there_are_named(tmp_path):
         load_dataset("esc50")
     with pytest.raises(DataError, match=r"urbansound8k is not below .*metadata/UrbanSound8K\.csv"):
         load_dataset("urbansound8k", data_root=tmp_path)
+
+
+def test_the_home_folder_of_nobody_is_a_clear_error():
+    for load in (load_dataset, data_kind):
+        with pytest.raises(DataError, match="nobody of that name"):
+            load("~nosuchuser/x.npz")

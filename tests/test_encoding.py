@@ -101,3 +101,19 @@ def test_digest_of_a_file(tmp_path):
 
 def test_minus_zero_and_zero_have_one_encoding():
     assert encoding.canonical_json([-0.0, 0]) == b"[0,0]"
+
+
+@given(st.binary(min_size=8, max_size=300))
+def test_what_is_told_of_an_error_holds_nothing_of_the_file(data):
+    for read in (data.decode, lambda: json.loads(data), lambda: {}[data.hex() * 9]):
+        try:
+            read()
+        except (ValueError, KeyError, RecursionError) as error:
+            told = encoding.told(error)
+            assert len(told) <= encoding.LONGEST_ERROR
+            assert repr(data)[2:-1] not in told
+
+
+def test_what_is_no_number_is_null():
+    value = {"a": [float("nan"), 1.5, (float("inf"), True)], "b": {"c": "nan", "d": None}}
+    assert encoding.finite(value) == {"a": [None, 1.5, [None, True]], "b": {"c": "nan", "d": None}}

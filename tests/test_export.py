@@ -6,8 +6,10 @@ import torch
 
 from pfedge.data import load_dataset
 from pfedge.export import ExportSettings, export_run
+from pfedge_export import ParityError
 from pfedge_export.parity import torch_logits
 from pfedge_runtime import Classifier, forget
+from pfedge_runtime.errors import UsageError
 from pfedge_runtime.selftest import run_selftest
 
 
@@ -91,3 +93,23 @@ def test_the_graph_runs_in_openvino_too(exported, coloured_npz):
         }
         logits = compiled(feed)["logits"]
         assert np.abs(logits - classifier._engine.run(images, bank).logits).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"tolerance": float("inf")}, "a tolerance is a number from 0 on"),
+        ({"tolerance": float("nan")}, "a tolerance is a number from 0 on"),
+        ({"quantization": "static"}, "is of --precision int8, not of fp32"),
+        ({"precision": "int4"}, "unknown precision"),
+    ],
+)
+def test_choices_are_checked_before_any_work(options, why, tmp_path):
+    with pytest.raises(UsageError, match=why):
+        ExportSettings(out=tmp_path / "bundle", **options)
+
+
+def test_a_tolerance_of_zero_is_one(tiny_run, tmp_path):
+    with pytest.raises(ParityError):
+        export_run(tiny_run, ExportSettings(out=tmp_path / "bundle", tolerance=0.0))
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,16 @@ import sys
 import numpy as np
 import pytest
 
-from pfedge_runtime import Bundle, Classifier, forget, plan_forget
+from pfedge_runtime import Bundle, Classifier, PromptBank, forget, plan_forget, storage
 from pfedge_runtime.adoption import adopt
-from pfedge_runtime.errors import AlreadyForgottenError, LastRowError, StorageError, UnknownClassError, UsageError
+from pfedge_runtime.errors import (
+    AlreadyForgottenError,
+    LastRowError,
+    StorageError,
+    TombstoneError,
+    UnknownClassError,
+    UsageError,
+)
 from pfedge_runtime.forgetting import recover
 from pfedge_runtime.state import DeviceState
 
@@ -115,10 +123,10 @@ def test_a_full_disk_loses_nothing(bundle_path, monkeypatch, golden):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = (bundle_path / "bank.safetensors").read_bytes()
-    monkeypatch.setattr(storage.os, "fsync", full)
-    with pytest.raises(StorageError, match="No space left"):
-        forget(bundle_path, ["3"])
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            forget(bundle_path, ["3"])
     assert (bundle_path / "bank.safetensors").read_bytes() == before
     assert [file.name for file in bundle_path.glob(".*.tmp")] == []
     forget(bundle_path, ["3"])
@@ -189,3 +197,77 @@ def test_an_old_copy_loses_all_that_was_forgotten_before_with_the_next_forget(bu
     outcome = forget(old, ["0"])
     assert outcome.also == ("class 3 (3)",)
     assert Bundle.open(old).bank().class_ids == Bundle.open(bundle_path).bank().class_ids
+
+
+def acts():
+    return [entry.act for entry in DeviceState.at().ledger().entries]
+
+
+def test_a_bank_that_may_not_be_written_is_noticed_before_anything_is_decided(bundle_path, monkeypatch):
+    (bundle_path / "bank.safetensors").chmod(0o444)
+    with monkeypatch.context() as patch:
+        if os.geteuid() == 0:  # whom modes do not bind
+            patch.setattr(storage.os, "access", lambda *_, **__: False)
+        with pytest.raises(StorageError, match="Permission denied; what was there is unchanged"):
+            forget(bundle_path, ["3"])
+    assert acts() == []
+    assert 3 in Bundle.open(bundle_path).bank().class_ids
+
+
+@pytest.mark.parametrize("request_id", ["patient Jane Doe", "-x", "x" * 65, "used"])
+def test_a_plan_refuses_the_requests_that_a_forget_refuses(bundle_path, request_id):
+    forget(bundle_path, ["0"], request="used")
+    for act in (
+        lambda **request: plan_forget(Bundle.open(bundle_path), ["3"], **request),
+        lambda **request: forget(bundle_path, ["3"], **request),
+    ):
+        with pytest.raises(UsageError, match=r"a request id has|each forget has its own"):
+            act(request=request_id)
+    assert acts() == ["forget", "forgotten"]
+
+
+@pytest.fixture
+def twins(bundle_path):
+    """A bundle whose classes 3 and 5 have one and the same row."""
+    bundle = Bundle.open(bundle_path)
+    bank = bundle.bank()
+    parts = {name: getattr(bank, name).copy() for name in ("prompts", "head_weight", "head_bias", "threshold")}
+    for part in parts.values():
+        part[5] = part[3]
+    bank = PromptBank(bank.class_ids, **parts)
+    classes = tuple(dataclasses.replace(entry, row=bank.row_digest(entry.id)) for entry in bundle.manifest.classes)
+    (bundle_path / "bank.safetensors").write_bytes(bank.to_bytes())
+    (bundle_path / "manifest.json").write_bytes(dataclasses.replace(bundle.manifest, classes=classes).to_bytes())
+    return bundle_path
+
+
+@pytest.mark.parametrize(("one", "other"), [("3", "5"), ("5", "3")])
+def test_a_row_with_a_twin_is_not_forgotten_without_it(twins, one, other):
+    words = rf"the row of class {other} \({other}\) is that of class {one} .* forget both in one call \(--class {other}"
+    with pytest.raises(UsageError, match=words):
+        plan_forget(Bundle.open(twins), [one])
+    with pytest.raises(UsageError, match=words):
+        forget(twins, [one])
+    assert acts() == []
+    assert len(Bundle.open(twins).bank()) == 10
+
+
+def test_twins_are_forgotten_together(twins):
+    assert forget(twins, ["3", "5"]).coverage == (0, 1, 2, 4, 6, 7, 8, 9)
+    assert Bundle.open(twins).bank().class_ids == (0, 1, 2, 4, 6, 7, 8, 9)
+    forget(twins, ["4"])
+
+
+def test_what_was_decided_of_another_model_does_not_keep_the_one_there_now_from_forgetting(
+    bundle_path, tmp_path, monkeypatch
+):
+    other = Bundle.open(bundle_path).manifest
+    old = shutil.copytree(bundle_path, tmp_path / "old")
+    killed_after_the_decision(bundle_path, ["3"], monkeypatch)
+    manifest = dataclasses.replace(other, model_id="b" * len(other.model_id)).to_bytes()
+    (bundle_path / "manifest.json").write_bytes(manifest)
+    assert forget(bundle_path, ["3", "5"]).coverage == (0, 1, 2, 4, 6, 7, 8, 9)
+    (problem,) = recover()
+    assert "is another model by now" in problem
+    with pytest.raises(TombstoneError, match="its row 3 was forgotten"):
+        Bundle.open(old)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -130,3 +131,12 @@ def test_a_private_key_is_not_named_as_a_public_one(tmp_path):
     with pytest.raises(KeyFileError, match="is the name of a public key"):
         PrivateKey.create(tmp_path / "signer.pub")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [".", "folder"])
+def test_a_folder_is_no_name_for_a_key(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(KeyFileError, match="is a folder"):
+        PrivateKey.create(Path(name))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -119,3 +119,14 @@ def test_damaged_rows_are_refused():
 def test_a_graph_without_an_embedding_cannot_be_judged_by():
     with pytest.raises(BankError, match="not one of guarantee exact"):
         bank().accepts(np.array([0]), np.zeros((1, 4), np.float32), None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scale_bits": 12.9}, {"scale_bits": True}, {"shrinkage": "0.1"}, {"note": "Jane Doe"}, {"shrinkage": None}],
+)
+def test_settings_are_those_of_a_bank_and_no_others(change):
+    whole = bank()
+    assert StatisticsBank.from_tensors(whole.tensors(), {**whole.about(), "shrinkage": 1}, source="bank").shrinkage == 1
+    with pytest.raises(BankError, match="settings are not those"):
+        StatisticsBank.from_tensors(whole.tensors(), {**whole.about(), **change}, source="bank")

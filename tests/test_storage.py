@@ -278,6 +278,73 @@ def test_a_disk_that_takes_a_byte_at_a_time_gets_the_whole_line(tmp_path, monkey
     assert (tmp_path / "ledger").read_bytes() == b"one\n"
 
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+
+
+@as_root
+@pytest.mark.parametrize("owner", [(65534, 65533), (0, 65533)])
+def test_what_root_writes_stays_its_owners(tmp_path, owner):
+    path = tmp_path / "bank"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    os.chown(path, *owner)
+    storage.write_atomic(path, b"new")
+    with storage.staged_file(path, b"newer") as staged:
+        storage.replace_erasing(staged, path)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (*owner, 0o600)
+
+
+def test_who_may_not_give_a_file_away_keeps_its_group_and_writes_all_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "bank"
+    path.write_bytes(b"old")
+    asked = []
+
+    def refuse(_, owner, group):
+        asked.append((owner, group))
+        if owner != -1:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(storage.os, "fchown", refuse)
+    storage.write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert asked == [(-1, path.stat().st_gid), (path.stat().st_uid, -1)]
+
+
+@as_root
+def test_a_lock_that_root_makes_is_its_folders_owners(tmp_path):
+    os.chown(tmp_path, 65534, 65533)
+    with storage.exclusive(tmp_path), pytest.raises(StorageError), storage.exclusive(tmp_path, seconds=0.05):
+        pytest.fail("two writers at once")
+    status = (tmp_path / ".lock").stat()
+    assert (status.st_uid, status.st_gid) == (65534, 65533)
+
+
+@as_root
+def test_a_lock_that_is_there_keeps_its_owner_and_a_link_is_not_followed(tmp_path):
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    os.chown(folder, 65534, 65533)
+    (folder / ".lock").touch()
+    with storage.exclusive(folder):
+        assert (folder / ".lock").stat().st_uid == 0
+    (folder / ".lock").unlink()
+    (folder / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError), storage.exclusive(folder):
+        pytest.fail("the block must not run")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_may_not_be_written_is_refused(bank, monkeypatch):
+    path, _ = bank
+    storage.require_writable(path)
+    path.chmod(0o444)
+    if os.geteuid() == 0:  # whom modes do not bind
+        monkeypatch.setattr(storage.os, "access", lambda *_, **__: False)
+    with pytest.raises(StorageError, match="Permission denied; what was there is unchanged"):
+        storage.require_writable(path)
+
+
 def test_a_folder_is_made_with_those_above_it(tmp_path):
     path = tmp_path / "state" / "keys"
     storage.make_folder(path, mode=0o700)

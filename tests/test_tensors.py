@@ -232,3 +232,13 @@ def test_a_header_that_the_library_refuses_is_refused(header):
         load(data)
     with pytest.raises(BankError, match="is damaged or not a bank"):
         decode(data, "bank")
+
+
+def test_an_error_tells_no_byte_of_a_row():
+    row = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    data = bytearray(encode({"rows.0.prompts": row}, "format"))
+    data[1] ^= 6  # its header seems to go on into the numbers
+    with pytest.raises(BankError) as error:
+        decode(data, "bank")
+    assert len(str(error.value)) < 250
+    assert repr(row.tobytes()[:8])[2:-1] not in str(error.value)

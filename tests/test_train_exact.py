@@ -121,6 +121,18 @@ def test_a_class_added_later_gives_the_bank_of_training_at_once(config, tmp_path
         add_to(grown.folder, rest, None, Settings(out=tmp_path / "again", save_dir=tmp_path), QUIET)
 
 
+def test_rows_of_a_source_stand_beside_those_of_none(config, with_sources, tmp_path):
+    part, _ = run_in(tmp_path / "part", config)
+    more = variant(config, dataset=str(with_sources), source_column="clinic", exclude=("0", "1", "3"))
+    run, _ = add_to(part.folder, more, None, Settings(out=tmp_path / "grown", save_dir=tmp_path), QUIET)
+    assert set(run.load_model().bank().rows) == {*map(RowKey, range(4)), RowKey(2, "north"), RowKey(2, "south")}
+    bundle, _ = export_run(run, ExportSettings(out=tmp_path / "bundle"))
+    forget(bundle.path, [], sources=["south"])
+    assert set(Bundle.open(bundle.path).bank().rows) == {*map(RowKey, range(4)), RowKey(2, "north")}
+    forget(bundle.path, ["2"])
+    assert Bundle.open(bundle.path).bank().class_ids == (0, 1, 3)
+
+
 def test_rows_are_not_added_to_other_runs_or_backbones(config, tiny_run, tmp_path):
     settings = Settings(out=tmp_path / "grown", save_dir=tmp_path)
     with pytest.raises(RunError, match="is of guarantee shared"):

@@ -18,9 +18,9 @@ from torch import nn
 
 from pfedge_export.gate import MAX_DROP, Validation
 from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph
-from pfedge_export.lower import QUANTIZATIONS, lower
+from pfedge_export.lower import lower
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
-from pfedge_export.precision import PRECISIONS
+from pfedge_export.precision import require_precision
 from pfedge_runtime.adoption import write_keys
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle
 from pfedge_runtime.decision import Bank
@@ -54,7 +54,7 @@ class Recipe:
         opset: ONNX opset.
         tolerance: largest logit difference that parity allows; for `exact` in units of the largest logit.
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
-        quantization: of int8: `dynamic`, or `static` with scales of validation inputs.
+        quantization: of int8: see `to_int8`.
         max_drop: by how much accuracy may fall in fewer bits.
         static_batch: inputs of every call of the graph with fixed shapes, where there is one.
         audits: class id, as text -> SHA-256 of the report of the audit of forgetting that class.
@@ -78,15 +78,14 @@ class Recipe:
         """Check the choices.
 
         Raises:
-            UsageError: there is no such precision or quantisation.
+            UsageError: there is no such precision or quantisation, or it breaks the guarantee.
         """
-        for what, chosen, known in (
-            ("precision", self.precision, PRECISIONS),
-            ("quantization", self.quantization, QUANTIZATIONS),
-        ):
-            if chosen not in known:
-                message = f"unknown {what} {chosen!r}: choose {', '.join(known)}"
-                raise UsageError(message)
+        require_precision(self.precision, self.quantization)
+        if (self.guarantee, self.precision, self.quantization) == ("isolated", "int8", "tensor"):
+            message = (
+                "--quantization tensor gives all rows one scale, so that dropping one would move the others' scores"
+            )
+            raise UsageError(message)
 
 
 def export_bundle(

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pfedge_export.graph import ExportError
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.engine import BANK_INPUTS
+from pfedge_runtime.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUANTIZATIONS = ("dynamic", "tensor", "static")
@@ -36,6 +37,24 @@ CALIBRATION_BATCH = 8
 QUANTISED = ("MatMul",)
 LAYER_NORM_INPUTS = 3  # with weight and bias
 TINY = 1e-5
+
+
+def require_precision(precision: str, quantization: str) -> None:
+    """Check that there is such a precision and quantisation.
+
+    Raises:
+        UsageError: there is not, or the second is asked for without int8.
+    """
+    for what, chosen, known in (
+        ("precision", precision, PRECISIONS),
+        ("quantization", quantization, QUANTIZATIONS),
+    ):
+        if chosen not in known:
+            message = f"unknown {what} {chosen!r}: choose {', '.join(known)}"
+            raise UsageError(message)
+    if precision != "int8" and quantization != QUANTIZATIONS[0]:
+        message = f"--quantization {quantization} is of --precision int8, not of {precision}"
+        raise UsageError(message)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedge_runtime.encoding import finite
+
 DRAWS = 1000
 ERROR_RATE = 0.05
 INDISTINGUISHABLE = "indistinguishable from never trained"
@@ -151,7 +153,7 @@ class Attack:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; a number that is none is null."""
-        value: dict[str, Any] = _finite(asdict(self))
+        value: dict[str, Any] = finite(asdict(self))
         return value
 
     @classmethod
@@ -283,17 +285,6 @@ def _judge_measure(measure: Measure, margin: float, limit: float) -> Measure:
     else:
         verdict = STILL_KNOWS
     return replace(measure, verdict=verdict, low=low, high=high)
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 -- JSON
-    """Return JSON values with null in the place of what is no finite number."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def _numbers(value: dict[str, float | None]) -> dict[str, float]:

@@ -39,11 +39,13 @@ def adopt(
     from pfedge_runtime.adoption import adopt as adopt_bundle
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.keys import PublicKey
-    from pfedge_runtime.restoration import trust
+    from pfedge_runtime.restoration import require_trustable, trust
 
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     key = PublicKey.load(authority) if authority else None
+    if key is not None:
+        require_trustable(opened.state, key)
     taken, refused = adopt_bundle(opened, keys)
     if key is not None:
         trust(opened.state, key)

@@ -12,6 +12,7 @@ import typer
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
 from pfedge.cli.recovery import finish_decided
+from pfedge_runtime.encoding import finite
 from pfedge_runtime.errors import UsageError
 
 REDIRECTED_WIDTH = 160  # in a file or a pipe no column is too many
@@ -83,7 +84,7 @@ def evaluate(
         data = load_dataset(dataset, image_size=side, data_root=data_root, download=download)
         outcome = deployed.evaluate_bundle(classifier, data, console, limit=limit)
         if as_json:
-            typer.echo(json.dumps(outcome.to_json()))
+            typer.echo(json.dumps(finite(outcome.to_json()), allow_nan=False))
         else:
             deployed.show_bundle(outcome, tables)
         return
@@ -106,6 +107,6 @@ def evaluate(
     )
     evaluation = report.evaluate_run(chosen, settings, console)
     if as_json:
-        typer.echo(json.dumps(evaluation.to_json()))
+        typer.echo(json.dumps(finite(evaluation.to_json()), allow_nan=False))
     else:
         report.show(evaluation, tables)

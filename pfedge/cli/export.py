@@ -43,7 +43,11 @@ def export(
         ),
     ] = None,
     quantization: Annotated[
-        str, typer.Option(help="int8: dynamic, or static with scales of validation images.")
+        str,
+        typer.Option(
+            help="Where int8 has its scales from: dynamic (each token), tensor (all of a batch: faster for one image, "
+            "but its score depends on those beside it; not under isolated), static (validation images)."
+        ),
     ] = "dynamic",
     max_drop: Annotated[
         float,
@@ -121,7 +125,7 @@ def export(
             quantization=quantization,
             max_drop=max_drop,
             static_batch=static_batch,
-            keys_out=out.with_name(f"{out.name}.keys.json") if seal else None,
+            keys_out=_keys_beside(out) if seal else None,
             signer=PrivateKey.load(sign) if sign else None,
             audits=tuple(audit or ()),
         )
@@ -135,6 +139,11 @@ def export(
     else:
         _show(outcome)
         typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
+
+
+def _keys_beside(out: Path) -> Path:
+    out = out if out.name else out.resolve()  # "." has no name to add to
+    return out.with_name(f"{out.name}.keys.json")
 
 
 def _say(what: str) -> None:

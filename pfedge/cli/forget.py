@@ -71,7 +71,7 @@ def forget(
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     asked = _Asked.of(opened, classes or [], sources or [], again=bool(sweep))
-    plan = None if asked.done else plan_forget(opened, asked.classes, sources=asked.sources)
+    plan = None if asked.done else plan_forget(opened, asked.classes, sources=asked.sources, request=request)
     what = asked.describe(plan)
     trace = _trace(opened, asked) if sweep else None
     if not dry_run:
@@ -79,7 +79,7 @@ def forget(
         if plan is not None:
             plan = forget_rows(bundle, asked.classes, sources=asked.sources, request=request)
     if not as_json:
-        _print_outcome(plan, what, dry_run=dry_run)
+        _print_outcome(plan, what, dry_run=dry_run, sealed=opened.manifest.sealed)
     findings = _sweep(opened, trace, sweep or [], dry_run=dry_run) if trace else ()
     if as_json:
         report = {"dry_run": dry_run, **(plan.to_json() if plan else {"forgotten": []})}
@@ -143,7 +143,7 @@ def _confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _print_outcome(outcome: Forgetting | None, what: str, *, dry_run: bool) -> None:
+def _print_outcome(outcome: Forgetting | None, what: str, *, dry_run: bool, sealed: bool) -> None:
     if outcome is None:
         typer.echo("forgotten in this bundle already; nothing was done there")
         return
@@ -155,10 +155,22 @@ def _print_outcome(outcome: Forgetting | None, what: str, *, dry_run: bool) -> N
         typer.echo(f"receipt {outcome.receipt}")
     if outcome.also:
         typer.echo(f"with them {', '.join(outcome.also)}: forgotten on this device before")
-    if outcome.guarantee == "shared":
-        typer.echo("guarantee shared: the rows are gone; weights that all classes share (LoRA) stay as they are")
-    elif outcome.guarantee == "exact":
-        typer.echo("guarantee exact: the bank is now, byte for byte, the one that was never given them")
+    if said := _guarantee(outcome.guarantee, dry_run=dry_run, sealed=sealed):
+        typer.echo(f"guarantee {outcome.guarantee}: {said}")
+
+
+def _guarantee(guarantee: str, *, dry_run: bool, sealed: bool) -> str:
+    """Say what it means for this forget; nothing where it needs no word."""
+    if guarantee == "shared":
+        rows, weights = ("would be", "would stay") if dry_run else ("are", "stay")
+        return f"the rows {rows} gone; weights that all classes share (LoRA) {weights} as they are"
+    if guarantee == "exact" and sealed:  # whose bytes depend on random nonces
+        rows = "would be" if dry_run else "are"
+        return f"the rows left {rows}, once decrypted, byte for byte those of the bank that was never given the others"
+    if guarantee == "exact":
+        bank = "would be" if dry_run else "is now"
+        return f"the bank {bank}, byte for byte, the one that was never given them"
+    return ""
 
 
 def _trace(bundle: Bundle, asked: _Asked) -> Trace:

@@ -10,6 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
+from pfedge_runtime.encoding import finite
 
 
 def import_reference(
@@ -64,10 +65,10 @@ def import_reference(
         precision=precision,
     )
     run, metrics = reference.import_reference(
-        ckpt, settings, out or ckpt.with_suffix(""), Console(stderr=True), overwrite=overwrite
+        ckpt, settings, out or Path(str(ckpt).removesuffix(ckpt.suffix)), Console(stderr=True), overwrite=overwrite
     )
     if as_json:
-        typer.echo(json.dumps({"run": str(run.folder), **metrics}))
+        typer.echo(json.dumps(finite({"run": str(run.folder), **metrics}), allow_nan=False))
     else:
         typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
         typer.echo(f"run folder: {run.folder}")

@@ -10,6 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
+from pfedge_runtime.encoding import finite
 from pfedge_runtime.errors import UsageError
 
 
@@ -185,7 +186,7 @@ def train(
     else:
         run, metrics = trainer.train(config, settings, console)
     if as_json:
-        typer.echo(json.dumps({"run": str(run.folder), **metrics}))
+        typer.echo(json.dumps(finite({"run": str(run.folder), **metrics}), allow_nan=False))
     else:
         typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
         typer.echo(f"run folder: {run.folder}")

@@ -29,10 +29,19 @@ KNOWN = ("digits", *MEDMNIST_SETS, *CIFAR_SETS, *AUDIO_SETS)
 
 def data_kind(name: str) -> str:
     """Return `audio` or `image`: what a data set holds, without loading it."""
-    path = Path(name).expanduser()
+    path = _path(name)
     if name in KNOWN or not path.is_dir():
         return "audio" if name in AUDIO_SETS else "image"
     return "audio" if is_published_audio(path) else folder_kind(path)
+
+
+def _path(name: str) -> Path:
+    """Return a path whose `~` is spelled out."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        message = f"there is no data set {name}: nobody of that name has a home folder here"
+        raise DataError(message) from error
 
 
 def load_dataset(
@@ -62,7 +71,7 @@ def load_dataset(
     Raises:
         DataError: there is no such data set, or it is damaged, incomplete or of another kind.
     """
-    path = Path(name).expanduser()
+    path = _path(name)
     if name == "digits":
         dataset = load_digits()
     elif name in MEDMNIST_SETS:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.encoding import canonical_json, parse_json, read_file
+from pfedge_runtime.encoding import canonical_json, parse_json, read_file, told
 from pfedge_runtime.errors import SealError, UsageError
 from pfedge_runtime.ledger import Entry, RowId
 from pfedge_runtime.sealed import KEY_BYTES, Place, SealedBank, places_of, without
@@ -55,7 +55,7 @@ def read_keys(path: Path, model_id: str) -> dict[Place, bytes]:
             message = f"{path} is damaged: a key has {KEY_BYTES} bytes"
             raise SealError(message)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = f"{path} is not a key file of pfedge: {error!r}"
+        message = f"{path} is not a key file of pfedge: {told(error)}"
         raise SealError(message) from error
     return keys
 

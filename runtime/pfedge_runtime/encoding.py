@@ -19,6 +19,7 @@ from pfedge_runtime.errors import PfedgeError, StorageError
 
 JSON_BYTES = 16 << 20
 JSON_DEPTH = 64
+LONGEST_ERROR = 160
 JSON_INTEGER, JSON_FLOAT = 2**53, 1e21  # canonical JSON has no way back for whole numbers between the two
 
 
@@ -57,6 +58,30 @@ def parse_json(data: bytes | str, source: str, error_class: type[PfedgeError]) -
     except (ValueError, RecursionError) as error:
         message = f"{source} is damaged: it is not JSON ({type(error).__name__})"
         raise error_class(message) from error
+    return value
+
+
+def told(error: Exception) -> str:
+    """Return what an error says in a line, and nothing of the file it is about.
+
+    A UnicodeDecodeError holds the bytes that it could not decode, other errors whatever was in their place.
+    """
+    text = repr(error)
+    return type(error).__name__ if isinstance(error, UnicodeError) or len(text) > LONGEST_ERROR else text
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401 -- JSON
+    """Return JSON values with null in the place of what is no finite number.
+
+    >>> finite({"auroc": float("nan"), "subsets": [1.0]})
+    {'auroc': None, 'subsets': [1.0]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     return value
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pfedge_runtime.encoding import canonical_json, parse_json
+from pfedge_runtime.encoding import canonical_json, parse_json, told
 from pfedge_runtime.errors import SignatureError
 from pfedge_runtime.keys import PrivateKey, PublicKey
 
@@ -76,7 +76,7 @@ def _read(data: bytes, source: str) -> Any:  # noqa: ANN401 -- the library's Env
         if not all(isinstance(text, str) for text in (envelope.payload_type, *envelope.signatures)):
             raise TypeError(envelope.payload_type)
     except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
-        message = f"{source} is not a DSSE envelope: {error!r}"
+        message = f"{source} is not a DSSE envelope: {told(error)}"
         raise SignatureError(message) from error
     return envelope
 

@@ -21,7 +21,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ from pfedge_runtime.errors import (
     UnknownClassError,
     UsageError,
 )
-from pfedge_runtime.ledger import Entry
+from pfedge_runtime.ledger import Entry, Ledger
 from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.receipt import Receipt
 from pfedge_runtime.sealed import Place, SealedBank, places_of, without
@@ -54,6 +54,7 @@ from pfedge_runtime.storage import (
     remove_leftovers,
     replace_erasing,
     require_sole_copy,
+    require_writable,
     staged_file,
     write_atomic,
 )
@@ -108,15 +109,19 @@ class Forgetting:
         }
 
 
-def plan_forget(bundle: Bundle, classes: Sequence[str], *, sources: Sequence[str] = ()) -> Forgetting:
+def plan_forget(
+    bundle: Bundle, classes: Sequence[str], *, sources: Sequence[str] = (), request: str = ""
+) -> Forgetting:
     """Say what forgetting these classes (ids or names) and sources would do, and change nothing.
 
     Raises:
-        UsageError: neither a class nor a source is given, or the model keeps no rows by source.
+        UsageError: neither a class nor a source is given, the model keeps no rows by source, a row that would stay has
+            the content of one that would go, or the request cannot be called so.
         UnknownClassError: the model never had one of them.
         AlreadyForgottenError: one of them has no row any more, or never had one.
         LastRowError: no row would be left.
     """
+    _require_request(request, bundle.state.ledger())
     return _plan(bundle, classes, sources)[0]
 
 
@@ -145,23 +150,18 @@ def forget(
     Raises:
         PfedgeError: as `Bundle.open` and `plan_forget`; StorageError where something cannot be written.
     """
-    if request and not REQUEST.fullmatch(request):
-        message = (
-            f"a request id has 1 to 64 letters, digits and, not first, dots, dashes and underscores; got {request!r}"
-        )
-        raise UsageError(message)
     bundle = Bundle.open(path, read_bank=False, state=state)  # it is read once nobody else can change it
+    _require_request(request, bundle.state.ledger())
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as hashing, bundle.state.writing() as writer:
         here = str(bundle.path.resolve())
         for decision, problem in _finish_all(writer, bundle.path):
-            if decision.about["bundle"] == here:
+            if decision.about["bundle"] == here and decision.model_id == bundle.manifest.model_id:
                 raise StorageError(problem)
-        if request and writer.ledger().find(request, "forget"):
-            message = f"request {request!r} stands in this device's ledger already: each forget has its own"
-            raise UsageError(message)
+        _require_request(request, writer.ledger())
         with exclusive(bundle.path):
             require_sole_copy(bundle.bank_path)
+            require_writable(bundle.bank_path)
             finish_erasing(bundle.bank_path)
             plan, stored, smaller, gone = _plan(bundle, classes, sources)
             data = smaller.to_bytes()
@@ -327,6 +327,7 @@ def _plan(
     also = _forgotten_before(bundle, stored) - gone
     gone |= also
     smaller = without(stored, gone)
+    _require_no_twin(bundle, gone, places_of(smaller))
     plan = Forgetting(
         model_id=bundle.manifest.model_id,
         guarantee=bundle.manifest.guarantee,
@@ -345,6 +346,33 @@ def _forgotten_before(bundle: Bundle, stored: Bank | SealedBank) -> set[Place]:
     tombstones, model_id = bundle.state.tombstones(), bundle.manifest.model_id
     rows = bundle.row_ids(places_of(stored))
     return {(r.class_id, r.source) for r in rows if tombstones.find(model_id, r.class_id, r.source, r.digest)}
+
+
+def _require_no_twin(bundle: Bundle, gone: Iterable[Place], kept: Iterable[Place]) -> None:
+    """Check that no row that stays has the content of one that goes: its tombstone would refuse the bundle."""
+    digests = bundle.manifest.rows
+    lost = {digests[place]: place for place in gone}
+    for place in kept:
+        if digests[place] in lost:
+            row, twin = bundle.row_ids([lost[digests[place]], place])
+            option = f"--source {twin.source}" if twin.source else f"--class {twin.class_id}"
+            message = (
+                f"the row of {twin.describe()} is that of {row.describe()}, byte for byte, and would be refused with "
+                f"it: forget both in one call ({option} too); nothing was done"
+            )
+            raise UsageError(message)
+
+
+def _require_request(request: str, ledger: Ledger) -> None:
+    """Check that a forget may be called so."""
+    if request and not REQUEST.fullmatch(request):
+        message = (
+            f"a request id has 1 to 64 letters, digits and, not first, dots, dashes and underscores; got {request!r}"
+        )
+        raise UsageError(message)
+    if request and ledger.find(request, "forget"):
+        message = f"request {request!r} stands in this device's ledger already: each forget has its own"
+        raise UsageError(message)
 
 
 def _require_sources(bundle: Bundle, stored: Bank | SealedBank, sources: Sequence[str]) -> None:

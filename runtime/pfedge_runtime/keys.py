@@ -98,8 +98,11 @@ class PrivateKey:
 
         Raises:
             StorageError: a file is there already, or cannot be written.
-            KeyFileError: `path` itself ends in `.pub`.
+            KeyFileError: `path` itself ends in `.pub`, or is a folder.
         """
+        if not path.name or path.is_dir():
+            message = f"{path} is a folder: give the private key a name, such as key.pem"
+            raise KeyFileError(message)
         public = path.with_suffix(".pub")
         if public == path:
             message = f"{path} is the name of a public key: give the private one another suffix, such as .pem"

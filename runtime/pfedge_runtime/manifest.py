@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.encoding import canonical_json, parse_json, read_file
+from pfedge_runtime.encoding import canonical_json, parse_json, read_file, told
 from pfedge_runtime.errors import BundleError, UnknownClassError
 from pfedge_runtime.preprocess import Preprocess, preprocess_from_json, preprocess_to_json
 
@@ -33,7 +33,7 @@ class ClassEntry:
     Attributes:
         id: the class id.
         name: its name.
-        row: the digest of the row it had at export; None if it never had one, or has rows by source.
+        row: the digest of the row it had at export, of no source; None if it had none.
         sources: the digests of its rows at export, by source, where rows are kept apart by source.
     """
 
@@ -45,7 +45,7 @@ class ClassEntry:
     @property
     def rows(self) -> dict[str, str]:
         """Source -> digest of each row it had at export; the source of a row of the whole class is empty."""
-        return self.sources or ({"": self.row} if self.row else {})
+        return ({"": self.row} if self.row else {}) | self.sources
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -167,7 +167,7 @@ class Manifest:
         try:
             return _from_json(value)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            message = f"{path} lacks or misstates a field: {error!r}"
+            message = f"{path} lacks or misstates a field: {told(error)}"
             raise BundleError(message) from error
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pfedge_runtime.encoding import told
 from pfedge_runtime.envelope import read_unverified, sign_statement, verify_statement
 from pfedge_runtime.errors import SignatureError
 from pfedge_runtime.keys import PrivateKey, PublicKey
@@ -150,7 +151,7 @@ class Receipt:
             if not all(isinstance(text, str) for text in texts) or type(receipt.ledger_lines) is not int:
                 raise TypeError(texts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"{source} lacks or misstates a field: {error!r}"
+            message = f"{source} lacks or misstates a field: {told(error)}"
             raise SignatureError(message) from error
         return receipt
 

@@ -28,20 +28,30 @@ def trust(state: DeviceState, authority: PublicKey) -> Entry:
         StorageError: the ledger cannot be written.
     """
     with state.writing() as writer:
-        ledger = writer.ledger()
-        known = ledger.authority()
-        if known is not None and known.id == authority.id:
-            return next(entry for entry in ledger.entries if entry.act == "trust")
-        if known is not None:
-            message = "this device has its authority already; it cannot be changed"
-            raise StateError(message)
-        if any(entry.act == "forget" for entry in ledger.entries):
-            message = "this device has forgotten rows already: an authority named now could undo it"
-            raise StateError(message)
+        require_trustable(state, authority)
+        for entry in writer.ledger().entries:
+            if entry.act == "trust":
+                return entry
         about = {"key": authority.to_pem().decode(), "id": authority.id}
         entry = writer.append(Entry(0, now(), "trust", "", about=about))
         writer.raise_floor()
     return entry
+
+
+def require_trustable(state: DeviceState, authority: PublicKey) -> None:
+    """Check that `trust` would record this authority, or has.
+
+    Raises:
+        StateError: as `trust`.
+    """
+    ledger = state.ledger()
+    known = ledger.authority()
+    if known is not None and known.id != authority.id:
+        message = "this device has its authority already; it cannot be changed"
+        raise StateError(message)
+    if known is None and any(entry.act == "forget" for entry in ledger.entries):
+        message = "this device has forgotten rows already: an authority named now could undo it"
+        raise StateError(message)
 
 
 def authorize(receipt: Receipt, authority: PrivateKey) -> bytes:

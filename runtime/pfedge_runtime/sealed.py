@@ -19,7 +19,7 @@ import numpy as np
 
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.decision import Bank
-from pfedge_runtime.encoding import canonical_json, parse_json
+from pfedge_runtime.encoding import canonical_json, parse_json, told
 from pfedge_runtime.errors import BankError, LastRowError, SealError
 from pfedge_runtime.records import FORMAT as PROMPT_FORMAT
 from pfedge_runtime.statistics import RowStatistics
@@ -123,7 +123,7 @@ class SealedBank(KeyedRows):
                     raise BankError(message)
                 rows[RowKey.parse(key)] = array.tobytes()
         except (ValueError, TypeError, KeyError) as error:
-            message = f"{source} is damaged or not a bank of sealed rows: {error!r}"
+            message = f"{source} is damaged or not a bank of sealed rows: {told(error)}"
             raise BankError(message) from error
         if not rows:
             message = f"{source} has no rows"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pfedge_runtime.bank import CLASS_ID, require_known
 from pfedge_runtime.discriminant import Moments, Typicality, solve_head
-from pfedge_runtime.encoding import canonical_json, parse_json
+from pfedge_runtime.encoding import canonical_json, parse_json, told
 from pfedge_runtime.errors import BankError, LastRowError
 from pfedge_runtime.statistics import Doubles, RowStatistics
 from pfedge_runtime.tensors import Fleeting, decode, empty_fleeting, encode, read_fleeting
@@ -288,6 +288,10 @@ class StatisticsBank(KeyedRows):
             if about["format"] != FORMAT:
                 message = f"{source} is not a bank of format {FORMAT}: its format is {about['format']}"
                 raise BankError(message)
+            known = set(about) == {"format", "scale_bits", "shrinkage"}
+            if not known or type(about["scale_bits"]) is not int or type(about["shrinkage"]) not in (int, float):
+                message = f"{source} is damaged or not a bank of statistics: its settings are not those of one"
+                raise BankError(message)
             parts: dict[RowKey, dict[str, NDArray[Any]]] = {}
             for name, tensor in tensors.items():
                 prefix, _, rest = name.partition(".")
@@ -297,9 +301,9 @@ class StatisticsBank(KeyedRows):
                     raise BankError(message)
                 parts.setdefault(RowKey.parse(key), {})[part] = tensor
             rows = {key: _row(key, found, source) for key, found in parts.items()}
-            return cls(rows, int(about["scale_bits"]), float(about["shrinkage"]))
+            return cls(rows, about["scale_bits"], float(about["shrinkage"]))
         except (ValueError, TypeError, KeyError) as error:
-            message = f"{source} is damaged or not a bank of statistics: {error!r}"
+            message = f"{source} is damaged or not a bank of statistics: {told(error)}"
             raise BankError(message) from error
 
     @classmethod

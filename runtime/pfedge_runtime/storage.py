@@ -43,7 +43,9 @@ def write_atomic(path: Path, data: bytes | bytearray) -> None:
 
 @contextmanager
 def staged_file(path: Path, data: bytes | bytearray) -> Iterator[Path]:
-    """Yield a durable file with `data` beside `path`, of `path`'s mode; it is removed unless it was renamed.
+    """Yield a durable file with `data` beside `path`; it is removed unless it was renamed.
+
+    It has `path`'s mode, and its owner and group where that is permitted: root must not lock a bundle's user out.
 
     Raises:
         StorageError: it cannot be written; nothing is left behind.
@@ -55,6 +57,8 @@ def staged_file(path: Path, data: bytes | bytearray) -> Iterator[Path]:
     temporary = Path(name)
     try:
         try:
+            if path.exists():
+                _give(descriptor, path.stat())
             temporary.chmod(path.stat().st_mode if path.exists() else _default_mode())
             _write(descriptor, data)
             os.fsync(descriptor)
@@ -216,6 +220,16 @@ def require_sole_copy(path: Path) -> None:
         raise StorageError(message)
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a file that `replace_erasing` could not overwrite.
+
+    Raises:
+        StorageError: it is one.
+    """
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise _storage_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 @contextmanager
 def staged_folder(destination: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `destination` when the block succeeds and vanishes when it fails.
@@ -275,6 +289,7 @@ def exclusive(folder: Path, *, seconds: float | None = None) -> Iterator[None]:
     Raises:
         StorageError: another process has held the lock for that long (10 seconds), or the folder cannot be written.
     """
+    _make_lock(folder / ".lock")
     lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS if seconds is None else seconds)
     try:
         lock.acquire()
@@ -307,6 +322,27 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make_lock(path: Path) -> None:
+    """Make the lock of a folder of somebody else's his; acquiring it says what stands against it."""
+    with suppress(OSError):
+        owner = path.parent.stat()
+        if os.name == "nt" or owner.st_uid == os.geteuid() or path.exists():
+            return
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            _give(descriptor, owner)
+        finally:
+            os.close(descriptor)
+
+
+def _give(descriptor: int, to: os.stat_result) -> None:
+    """Give an open file the owner and the group of another, each where that is permitted."""
+    if os.name != "nt":
+        for owner, group in ((-1, to.st_gid), (to.st_uid, -1)):
+            with suppress(OSError):
+                os.fchown(descriptor, owner, group)
 
 
 def _write(descriptor: int, data: bytes | bytearray) -> None:

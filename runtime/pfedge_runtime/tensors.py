@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pfedge_runtime.encoding import told
 from pfedge_runtime.errors import BankError
 
 METADATA = '{"__metadata__":'
@@ -137,7 +138,7 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
         if 8 + size + end != len(data):
             raise ValueError(end)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, struct.error) as error:
-        message = f"{source} is damaged or not a bank: {error!r}"
+        message = f"{source} is damaged or not a bank: {told(error)}"
         raise BankError(message) from error
     return arrays, form
 
