@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -158,7 +159,8 @@ def evaluate_every_subset(
     sets = {k: forget_sets(ids, k, limit=limit, seed=seed) for k in sizes or range(1, len(ids))}
     total, done = sum(map(len, sets.values())), itertools.count(1)
     subsets = {}
-    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # many small matrices: one a thread beats threads in one
+    # many small matrices: one a thread beats threads in one, and more threads than cores only wait for each other
+    with threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for k, of_size in sets.items():
             found = []
             for forgotten, retained in zip(of_size, pool.map(partial(_retained, scores, labels), of_size), strict=True):

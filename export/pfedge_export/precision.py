@@ -181,7 +181,7 @@ def _scale_by_token(graph: onnx.GraphProto) -> None:
         "by_token.axes": np.array([-1]),
         "by_token.tiny": np.array(TINY, dtype=np.float32),
         "by_token.levels": np.array(127, dtype=np.float32),
-        "by_token.middle": np.array(128, dtype=np.float32),
+        "by_token.one": np.array(1, dtype=np.float32),
         "by_token.zero": np.array(128, dtype=np.uint8),
     }
     graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
@@ -219,13 +219,11 @@ def _quantise_tokens(name: str, values: str, eight_bits: str, scale: str) -> Ite
         ("Max", [f"{name}.largest", "by_token.tiny"], "safe"),
         ("Div", [f"{name}.safe", "by_token.levels"], scale),
         ("Div", [values, scale], "scaled"),
-        ("Round", [f"{name}.scaled"], "rounded"),
-        ("Add", [f"{name}.rounded", "by_token.middle"], "shifted"),
+        ("QuantizeLinear", [f"{name}.scaled", "by_token.one", "by_token.zero"], eight_bits),
     )
     for operator, inputs, output in steps:
-        gives = output if output == scale else f"{name}.{output}"
+        gives = output if output in {scale, eight_bits} else f"{name}.{output}"
         yield onnx.helper.make_node(operator, inputs, [gives], gives)
-    yield onnx.helper.make_node("Cast", [f"{name}.shifted"], [eight_bits], f"{name}.cast", to=onnx.TensorProto.UINT8)
 
 
 def fragile(graph: onnx.ModelProto, calibration: Calibration, quantization: str = "dynamic") -> list[str]:

@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
+from pfedge_runtime.once import once
 from pfedge_runtime.records import FORMAT, PARTS, Records
 from pfedge_runtime.tensors import Fleeting, decode, empty_fleeting, flat_bytes, fleeting, read_fleeting
 
@@ -155,7 +155,7 @@ class PromptBank:
         """Return the SHA-256 that identifies one row's content, whatever bank it stands in."""
         return self._row_digests[class_id]
 
-    @cached_property
+    @once
     def _row_digests(self) -> dict[int, str]:
         """The digest of each row by class id; banks made of this one take theirs from here."""
         arrays = {part: getattr(self, part) for part in PARTS}

@@ -11,12 +11,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pfedge_runtime.encoding import canonical_json, parse_json, read_file, told
 from pfedge_runtime.errors import BundleError, UnknownClassError
+from pfedge_runtime.once import once
 from pfedge_runtime.preprocess import Preprocess, preprocess_from_json, preprocess_to_json
 
 SCHEMA = "pfedge-bundle/1"
@@ -92,7 +92,7 @@ class Manifest:
     sealed: bool = False
     audits: dict[str, str] = field(default_factory=dict, hash=False)
 
-    @cached_property
+    @once
     def rows(self) -> dict[tuple[int, str], str]:
         """The digest of each row at export, by class id and source."""
         return {(entry.id, source): row for entry in self.classes for source, row in entry.rows.items()}

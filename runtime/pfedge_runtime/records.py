@@ -14,11 +14,11 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedge_runtime.once import once
 from pfedge_runtime.tensors import METADATA, Fleeting, empty_fleeting
 
 FORMAT = "pfedge-bank/1"
@@ -64,12 +64,12 @@ class Records:
         """The shape of each part of a row, in the order in which they lie."""
         return dict(zip(PARTS, ((), (self.features,), (self.tokens, self.width), ()), strict=True))
 
-    @cached_property
+    @once
     def order(self) -> list[int]:
         """Positions in `class_ids` in the order in which the rows lie: that of their names, 10 before 2."""
         return sorted(range(len(self.class_ids)), key=lambda position: f"{self.class_ids[position]}.")
 
-    @cached_property
+    @once
     def header(self) -> bytes:
         """All that stands before the first record."""
         entries, end = [f'{METADATA}{{"format":"{FORMAT}"}}'], 0

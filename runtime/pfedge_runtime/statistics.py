@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import BankError
+from pfedge_runtime.once import once
 
 EXACT_FLOAT = 2**53  # integers up to here are exact in float64
 LARGEST_SUM = 2**62
@@ -40,7 +41,7 @@ class RowStatistics:
     outer: Integers
     threshold: float = -np.inf
 
-    @cached_property
+    @once
     def digest(self) -> str:
         """SHA-256 of the row's content. A bank with fewer rows holds the same objects: each is hashed once."""
         digest = hashlib.sha256(f"pfedge-statistics-row/1|{self.count}|".encode())

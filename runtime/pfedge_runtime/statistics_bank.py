@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pfedge_runtime.bank import CLASS_ID, require_known
 from pfedge_runtime.discriminant import Moments, Typicality, solve_head
 from pfedge_runtime.encoding import canonical_json, parse_json, told
 from pfedge_runtime.errors import BankError, LastRowError
+from pfedge_runtime.once import once
 from pfedge_runtime.statistics import Doubles, RowStatistics
 from pfedge_runtime.tensors import Fleeting, decode, empty_fleeting, encode, read_fleeting
 
@@ -171,7 +171,7 @@ class StatisticsBank(KeyedRows):
             raise BankError(message)
         return StatisticsBank(self.rows | rows, self.scale_bits, self.shrinkage)
 
-    @cached_property
+    @once
     def classes(self) -> dict[int, RowStatistics]:
         """The statistics of each class, over all of its sources."""
         merged: dict[int, RowStatistics] = {}
@@ -187,7 +187,7 @@ class StatisticsBank(KeyedRows):
         """
         return self._head
 
-    @cached_property
+    @once
     def _head(self) -> Head:
         moments = Moments.of(list(self.classes.values()), self.scale_bits)
         weight, bias = solve_head(moments, self.shrinkage)
@@ -218,7 +218,7 @@ class StatisticsBank(KeyedRows):
             threshold[winner == position] = self._typicality.threshold(int(position), rows[position].threshold)
         return self._typicality.score(winner, embedding.astype(np.float64)), threshold
 
-    @cached_property
+    @once
     def _typicality(self) -> Typicality:
         try:
             return Typicality(Moments.of(list(self.classes.values()), self.scale_bits))
