@@ -160,7 +160,7 @@ def evaluate_every_subset(
     total, done = sum(map(len, sets.values())), itertools.count(1)
     subsets = {}
     # many small matrices: one a thread beats threads in one, and more threads than cores only wait for each other
-    with threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool, threadpool_limits(1):
         for k, of_size in sets.items():
             found = []
             for forgotten, retained in zip(of_size, pool.map(partial(_retained, scores, labels), of_size), strict=True):
