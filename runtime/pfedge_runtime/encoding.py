@@ -66,8 +66,10 @@ def told(error: Exception) -> str:
 
     A UnicodeDecodeError holds the bytes that it could not decode, other errors whatever was in their place.
     """
+    if isinstance(error, (UnicodeDecodeError, UnicodeEncodeError)):
+        return f"{type(error).__name__}: {error.reason}"
     text = repr(error)
-    return type(error).__name__ if isinstance(error, UnicodeError) or len(text) > LONGEST_ERROR else text
+    return text if len(text) <= LONGEST_ERROR else type(error).__name__
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 -- JSON
