@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
+from pfedge.cli.output import print_json
 
 STILL_TO_DO = 3
 REDIRECTED_WIDTH = 160
@@ -102,7 +102,7 @@ def audit(
     )
     report = audit_run(Run.open(run), forget, settings, Console(stderr=True))
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json(report)
     else:
         table = Table(title=f"forgetting {report['class']['name']}: {report['verdict']}")
         for heading in ("attack", "verdict", "furthest from the reference", "before", "after", "reference", "distance"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DeviceOption
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
@@ -47,7 +47,7 @@ def bench(
             from pfedge import plots
         plots.bench(plot, report.to_json())
     if as_json:
-        typer.echo(json.dumps(report.to_json()))
+        print_json(report.to_json())
         return
     about = report.machine
     typer.echo(f"{report.precision} on {report.device}: {about['processor']}, {about['cores']} cores")

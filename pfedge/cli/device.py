@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pfedge.cli.options import BundleOption
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import StateError
 
@@ -78,7 +78,7 @@ def device(
     floor = state.floor.read()
     result = {"key": ledger.key.id, "state": str(state.path), "lines": len(ledger.entries), "floor": floor and floor[1]}
     if as_json:
-        typer.echo(json.dumps(result))
+        print_json(result)
     else:
         typer.echo(f"key     {result['key']}\nstate   {result['state']}")
         typer.echo(f"ledger  {result['lines']} lines, floor {result['floor']}")

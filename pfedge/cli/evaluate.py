@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,8 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
-from pfedge_runtime.encoding import finite
 from pfedge_runtime.errors import UsageError
 
 REDIRECTED_WIDTH = 160  # in a file or a pipe no column is too many
@@ -84,7 +83,7 @@ def evaluate(
         data = load_dataset(dataset, image_size=side, data_root=data_root, download=download)
         outcome = deployed.evaluate_bundle(classifier, data, console, limit=limit)
         if as_json:
-            typer.echo(json.dumps(finite(outcome.to_json()), allow_nan=False))
+            print_json(outcome.to_json())
         else:
             deployed.show_bundle(outcome, tables)
         return
@@ -107,6 +106,6 @@ def evaluate(
     )
     evaluation = report.evaluate_run(chosen, settings, console)
     if as_json:
-        typer.echo(json.dumps(finite(evaluation.to_json()), allow_nan=False))
+        print_json(evaluation.to_json())
     else:
         report.show(evaluation, tables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
+from pfedge.cli.output import print_json
 from pfedge_runtime.errors import UsageError
 
 TARGETS = ("onnx", "tensorrt", "tensorrt-rtx")
@@ -135,7 +135,7 @@ def export(
         built = build_engines(bundle, builder, capabilities=capabilities, max_batch=max_batch, on_progress=_say)
         outcome["engines"] = [one.to_json() for one in built]
     if as_json:
-        typer.echo(json.dumps({"bundle": str(bundle.path), **outcome}))
+        print_json({"bundle": str(bundle.path), **outcome})
     else:
         _show(outcome)
         typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
@@ -161,7 +161,9 @@ def _show(outcome: dict[str, Any]) -> None:
                 f"largest difference {bank['largest_difference']:.1e}"
             )
     if gate := outcome.get("gate"):
-        kept = f" ({gate['float32_products']} of {gate['products']} products in float32)" if "products" in gate else ""
+        kept = ""
+        if "products" in gate:
+            kept = f" {gate['quantization']} ({gate['float32_products']} of {gate['products']} products in float32)"
         typer.echo(f"{gate['precision']}{kept} against float32, validation inputs:")
         for bank in gate["banks"]:
             typer.echo(

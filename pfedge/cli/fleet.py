@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pfedge.cli.output import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,7 @@ def status(
     today = datetime.now(UTC).date()
     result = fleet_status(receipts, read_devices(expect), today=today, wanted=class_, model_id=model)
     if as_json:
-        typer.echo(json.dumps(result.to_json()))
+        print_json(result.to_json())
     else:
         _show(result, class_)
     if not result.complete:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pfedge.cli.options import BundleOption
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
@@ -85,7 +85,7 @@ def forget(
         report = {"dry_run": dry_run, **(plan.to_json() if plan else {"forgotten": []})}
         if trace:
             report |= {"findings": [one.to_json() for one in findings], "bytes_unknown": _unknown(trace)}
-        typer.echo(json.dumps(report))
+        print_json(report)
     elif trace:
         _print_findings(findings, trace, dry_run=dry_run)
     if any(finding.action == "not reached" for finding in findings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
-from pfedge_runtime.encoding import finite
+from pfedge.cli.output import print_json
 
 
 def import_reference(
@@ -68,7 +67,7 @@ def import_reference(
         ckpt, settings, out or Path(str(ckpt).removesuffix(ckpt.suffix)), Console(stderr=True), overwrite=overwrite
     )
     if as_json:
-        typer.echo(json.dumps(finite({"run": str(run.folder), **metrics}), allow_nan=False))
+        print_json({"run": str(run.folder), **metrics})
     else:
         typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
         typer.echo(f"run folder: {run.folder}")

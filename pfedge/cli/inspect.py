@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 
 
@@ -35,7 +35,7 @@ def inspect(
         outcome = run_selftest(opened, open_engine(opened, device), precision=Device.parse(device).precision)
         result["selftest"] = {**vars(outcome), "passed": outcome.passed}
     if as_json:
-        typer.echo(json.dumps({**result, "manifest": manifest.to_json()}))
+        print_json({**result, "manifest": manifest.to_json()})
     else:
         rows, shared = manifest.reach["rows"], manifest.reach["shared"]
         typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")

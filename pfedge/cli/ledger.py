@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 
 app = typer.Typer(no_args_is_help=True, help="The device's signed record of what it did to its banks.")
@@ -24,7 +24,7 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
     ledger = DeviceState.at().ledger()
     for entry in ledger.entries:
         if as_json:
-            typer.echo(json.dumps(entry.to_json()))
+            print_json(entry.to_json())
             continue
         rows = ", ".join(row.describe() for row in entry.rows)
         of = f"model {entry.model_id[:8]}" if entry.model_id else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import PfedgeError
 
@@ -53,7 +53,7 @@ def predict(
 
     for prediction in classifier.predict_files(paths, on_error=report):
         if as_json:
-            typer.echo(json.dumps(prediction.to_json()))
+            print_json(prediction.to_json())
         elif prediction.abstained:
             typer.echo(f"{prediction.source}\tabstained\t{prediction.reason}")
         else:

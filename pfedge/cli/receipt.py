@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def verify(
     compared = _compare(receipt, bundle) if bundle else []
     if as_json:
         rows = [row.to_json() for row in receipt.rows]
-        typer.echo(json.dumps({**vars(receipt), "rows": rows, "compared": compared}))
+        print_json({**vars(receipt), "rows": rows, "compared": compared})
         return
     typer.echo("Proved:")
     for line in [*receipt.proved(), *compared]:

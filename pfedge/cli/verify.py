@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pfedge.cli.options import DeviceOption
+from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 
 
@@ -63,7 +63,7 @@ def verify(
             )
             raise PfedgeError(message)
     if as_json:
-        typer.echo(json.dumps(result))
+        print_json(result)
         return
     typer.echo(f"files      manifest and {len(manifest.files)} files match their digests")
     typer.echo(f"signature  {f'key {signer}' if signer else 'not asked for: give --key or set PFEDGE_TRUSTED_KEYS'}")
