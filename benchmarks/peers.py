@@ -29,8 +29,9 @@ from transformers import ViTConfig, ViTModel
 
 from pfedge.backbone import load_backbone
 from pfedge.model import PromptBankModel
+from pfedge_export.calibration import Calibration
 from pfedge_export.graph import export_graph
-from pfedge_export.precision import QUANTIZATIONS, Calibration, to_int8
+from pfedge_export.precision import QUANTIZATIONS, to_int8
 from pfedge_runtime.bench import machine
 
 ROOT = Path(__file__).parents[1]

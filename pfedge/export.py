@@ -67,17 +67,6 @@ class ExportSettings:
     signer: PrivateKey | None = None
     audits: tuple[Path, ...] = ()
 
-    def __post_init__(self) -> None:
-        """Check the choices before any work.
-
-        Raises:
-            UsageError: there is none such, or one that means nothing beside another.
-        """
-        require_precision(self.precision, self.quantization)
-        if self.tolerance is not None and not 0 <= self.tolerance < math.inf:
-            message = f"a tolerance is a number from 0 on, not {self.tolerance}"
-            raise UsageError(message)
-
 
 def export_run(
     run: Run, settings: ExportSettings, *, on_progress: Callable[[str], None] = lambda _: None
@@ -87,12 +76,16 @@ def export_run(
     Raises:
         PfedgeError: the run, its backbone, the data set or the destination cannot be used, or parity fails.
     """
+    train = run.config["train"]
+    require_precision(settings.precision, settings.quantization, train["guarantee"])
+    if settings.tolerance is not None and not 0 <= settings.tolerance < math.inf:
+        message = f"a tolerance is a number from 0 on, not {settings.tolerance}"
+        raise UsageError(message)
     require_vacant(settings.out)
     audits = read_audits(run, settings.audits)
     on_progress("loading the model")
     model = run.load_model(settings.model_name)
     preprocess = model.backbone.preprocess
-    train = run.config["train"]
     dataset = run.load_dataset(
         model.backbone.image_size,
         dataset=settings.dataset,

@@ -104,9 +104,11 @@ def test_the_graph_runs_in_openvino_too(exported, coloured_npz):
         ({"precision": "int4"}, "unknown precision"),
     ],
 )
-def test_choices_are_checked_before_any_work(options, why, tmp_path):
+def test_choices_are_checked_before_any_work(options, why, tiny_run, tmp_path):
+    said = []
     with pytest.raises(UsageError, match=why):
-        ExportSettings(out=tmp_path / "bundle", **options)
+        export_run(tiny_run, ExportSettings(out=tmp_path / "bundle", **options), on_progress=said.append)
+    assert said == []
 
 
 def test_a_tolerance_of_zero_is_one(tiny_run, tmp_path):

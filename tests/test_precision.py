@@ -11,8 +11,9 @@ from pfedge.data import load_dataset
 from pfedge.export import ExportSettings, export_run
 from pfedge.train import Settings, TrainConfig
 from pfedge.train_isolated import train_isolated
+from pfedge_export.calibration import Calibration, smooth, spread
 from pfedge_export.graph import ExportError
-from pfedge_export.precision import Calibration, fragile, quantise, smooth, spread, to_fp16, to_int8
+from pfedge_export.precision import fragile, quantise, to_fp16, to_int8
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.devices import open_engine
 from pfedge_runtime.errors import UsageError

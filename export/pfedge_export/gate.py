@@ -65,6 +65,7 @@ class GateReport:
         max_drop: by how much accuracy may fall.
         min_agreement: on what share of the inputs decisions must agree.
         banks: the comparisons.
+        quantization: under int8, see `to_int8`; empty under other precisions.
         float32_products: how many of the backbone's matrix products stay in float32, under int8.
         products: of how many; 0 under other precisions.
     """
@@ -73,6 +74,7 @@ class GateReport:
     max_drop: float
     min_agreement: float
     banks: tuple[BankGate, ...]
+    quantization: str = ""
     float32_products: int = 0
     products: int = 0
 
@@ -83,13 +85,18 @@ class GateReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
+        int8 = {
+            "quantization": self.quantization,
+            "float32_products": self.float32_products,
+            "products": self.products,
+        }
         return {
             "precision": self.precision,
             "max_drop": self.max_drop,
             "min_agreement": self.min_agreement,
             "passed": self.passed,
             "banks": [asdict(bank) for bank in self.banks],
-            **({"float32_products": self.float32_products, "products": self.products} if self.products else {}),
+            **(int8 if self.quantization else {}),
         }
 
     def require(self) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import onnx
 
+from pfedge_export.calibration import Calibration, smooth, spread
 from pfedge_export.gate import MAX_DROP, GateReport, Validation, gate
 from pfedge_export.graph import finish_graph
-from pfedge_export.precision import Calibration, fragile, quantise, smooth, spread, to_fp16
+from pfedge_export.precision import fragile, quantise, to_fp16
 from pfedge_runtime.bundle import STATIC_GRAPH
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.engine import Engine
@@ -69,7 +70,9 @@ def lower(
     for lowered, kept, products in tries:
         finish_graph(lowered, graph, bank)
         engine = OnnxRuntimeEngine(graph)
-        report = replace(judge(engine, precision=precision), float32_products=kept, products=products)
+        report = judge(engine, precision=precision)
+        if precision == "int8":
+            report = replace(report, quantization=quantization, float32_products=kept, products=products)
         if report.passed:
             break
         on_progress(f"{precision} with {kept} of {products} products in float32 fails its gate")

@@ -26,7 +26,6 @@ from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH,
 from pfedge_runtime.decision import Bank
 from pfedge_runtime.encoding import canonical_json, sha256_file
 from pfedge_runtime.engine import Engine
-from pfedge_runtime.errors import UsageError
 from pfedge_runtime.keys import PrivateKey
 from pfedge_runtime.manifest import ClassEntry, Manifest
 from pfedge_runtime.onnxruntime_engine import OnnxRuntimeEngine
@@ -80,12 +79,7 @@ class Recipe:
         Raises:
             UsageError: there is no such precision or quantisation, or it breaks the guarantee.
         """
-        require_precision(self.precision, self.quantization)
-        if (self.guarantee, self.precision, self.quantization) == ("isolated", "int8", "tensor"):
-            message = (
-                "--quantization tensor gives all rows one scale, so that dropping one would move the others' scores"
-            )
-            raise UsageError(message)
+        require_precision(self.precision, self.quantization, self.guarantee)
 
 
 def export_bundle(
