@@ -330,3 +330,9 @@ def test_a_run_begun_anew_does_not_keep_the_audit_of_the_old_one(exact_run, tmp_
 
 def test_opening_a_run_does_not_need_its_audit(exact_report, exact_run):
     assert Run.open(exact_run.folder).config == exact_run.config
+
+
+def test_reach_counts_and_is_not_judged():
+    attack = module.reach({"rows": 25, "shared": 75}, [], same_bank=False)
+    assert attack.data["share"] == 0.75
+    assert judge([attack], margin=0.1)[0].verdict == ""

@@ -29,10 +29,12 @@ from pfedge.audit.contenders import contend
 from pfedge.audit.measure import ERROR_RATE, INDISTINGUISHABLE, UNDECIDED, Attack, judge, worst
 from pfedge.audit.page import render
 from pfedge.audit.pool import TEST, TRAIN, VAL
+from pfedge.audit.relearning import inversion, relearning
+from pfedge.audit.representation import representation
 from pfedge.audit.retrained import require_finished
 from pfedge.audit.shadows import DEFAULTS
 from pfedge.audit.sources import CITATIONS
-from pfedge.audit.whitebox import MIN_INPUTS, inversion, reach, relearning, representation
+from pfedge.audit.subjects import MIN_INPUTS
 from pfedge.errors import RunError
 from pfedge.export import AUDIT_SCHEMA
 from pfedge.interrupt import TrainingInterruptedError
@@ -214,6 +216,28 @@ def attack_by(key: str, case: Case) -> Attack:
     how = {"representation": representation, "relearning": relearning, "inversion": inversion}[key]
     with bars(case.console) as progress:
         return how(case.subjects, _ticker(progress, key))
+
+
+def reach(trained: dict[str, int], norms: Sequence[dict[str, Any]], *, same_bank: bool) -> Attack:
+    """Return what share of trained parameters forgetting cannot touch.
+
+    Args:
+        trained: how many stand in `rows`, and how many are `shared`.
+        norms: name, norm and relative norm of each shared change of a weight.
+        same_bank: whether the bank after forgetting is byte for byte the reference's.
+    """
+    share = trained["shared"] / max(1, sum(trained.values()))
+    notes = [f"{trained['shared']:,} of {sum(trained.values()):,} trained numbers ({share:.1%}) are out of reach."]
+    if same_bank:
+        notes.append("The bank after forgetting is byte for byte that of the model trained without the class.")
+    return Attack(
+        key="reach",
+        title="Parameters out of reach",
+        question="What was trained on the class and stays when its row goes?",
+        measures=(),
+        notes=tuple(notes),
+        data={"share": share, **trained, "norms": list(norms)},
+    )
 
 
 def _why_no_shadows(case: Case) -> str:

@@ -28,7 +28,7 @@ from pfedge.audit.pool import LIMIT, Pool, split_digest
 from pfedge.audit.retrained import require_reference, retrained
 from pfedge.audit.shadows import Shadows, exact_shadows, isolated_shadows, shared_shadows
 from pfedge.audit.subject import Features, Subject, open_subject
-from pfedge.audit.whitebox import Subjects
+from pfedge.audit.subjects import Subjects
 from pfedge.backbone import load_backbone
 from pfedge.cache import Looks
 from pfedge.data import Dataset
@@ -231,7 +231,7 @@ class Case:
             model_name=self.config.model_name,
             data_root=own.data_root,
             download=own.download,
-            precision="fp32" if run is self.run else self.bundle.manifest.precision,  # the reference as it is deployed
+            **({} if run is self.run else as_deployed(self.bundle)),
         )
         return export_run(run, export, on_progress=lambda what: self.say(f"{what} ..."))[0]
 
@@ -354,6 +354,13 @@ class Case:
     def same_bank(self) -> bool:
         """Whether the bank after forgetting is byte for byte that of every reference."""
         return len({bank.digest() for bank in self.banks[1:]}) == 1
+
+
+def as_deployed(bundle: Bundle) -> dict[str, str]:
+    """Return how a bundle was exported, for a reference that is to be exported alike."""
+    precision = bundle.manifest.precision
+    quantization = {"quantization": bundle.manifest.gate.get("quantization", "dynamic")} if precision == "int8" else {}
+    return {"precision": precision, **quantization}
 
 
 def _require_bundle(bundle: Bundle, bank: Bank) -> Bundle:

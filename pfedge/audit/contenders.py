@@ -23,9 +23,10 @@ from pfedge.audit.baselines import METHODS, BaselineData, Method, OrdinaryModel,
 from pfedge.audit.blackbox import singled_out
 from pfedge.audit.measure import Attack, Estimate, Statistic, Trio, compare
 from pfedge.audit.membership import loss_threshold, phi
+from pfedge.audit.representation import SHOTS, f1, probe
 from pfedge.audit.roc import auc
 from pfedge.audit.subject import BATCH, Index
-from pfedge.audit.whitebox import PROBE_OTHERS, SHOTS, Subjects, f1, probe
+from pfedge.audit.subjects import OTHERS, Subjects
 from pfedge.data import Split
 from pfedge.train import TrainConfig
 from pfedge_runtime.storage import write_atomic
@@ -118,7 +119,7 @@ def _attack(model: OrdinaryModel, subjects: Subjects) -> dict[str, Estimate]:
     """Return what the attacks find on an ordinary network, which keeps an output for the class."""
     own = model.class_ids.index(subjects.forgotten)
     members, held_out = subjects.members(), subjects.held_out()
-    others, test = subjects.train_of_others(PROBE_OTHERS), subjects.test_of_others(len(subjects.pool))
+    others, test = subjects.train_of_others(OTHERS), subjects.test_of_others(len(subjects.pool))
     tested = subjects.tested()
     parts = {
         name: _outputs(model, subjects, index)

@@ -2,33 +2,27 @@
 
     page = render(json.loads(Path("report.json").read_text()))
 
-The page refers to nothing outside of itself and runs no script. `Html` is text that is markup already; all other text
-is escaped where it enters an element, wherever it came from. The same report gives the same bytes.
+The page refers to nothing outside of itself and runs no script. The same report gives the same bytes.
 """
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeGuard
+from typing import Any
 
 from pfedge.audit import figures
+from pfedge.audit.markup import NONE, Html, bullets, element, is_finite, lead, number, part, plain, table
 from pfedge.audit.measure import BETTER, INDISTINGUISHABLE, STILL_KNOWS, UNDECIDED, Attack, Measure
 
-VOID = {"meta"}
-BLOCKS = {"p", "ul", "li", "dl", "dd", "tr", "table", "section", "figure", "h1", "h2", "h3"}  # end a line of the file
 LOOKS = {  # CSS class, sign
     INDISTINGUISHABLE: ("apart", "✓"),
     BETTER: ("nearer", "◐"),
     STILL_KNOWS: ("knows", "✗"),
     UNDECIDED: ("", "?"),
 }
-NONE = "—"
 MODELS = ("before", "after", "reference")
 NAMED = 3  # how many measures a sentence names
-SMALL, LARGE = 5e-4, 1e7  # beyond these a number is written with an exponent
 
 MEANINGS = {
     INDISTINGUISHABLE: "No attack found the model after forgetting significantly further than the margin from a model "
@@ -98,12 +92,6 @@ svg { display: block; max-width: 100%; height: auto; font-family: inherit; } svg
 """
 
 
-class Html(str):
-    """Markup, in which nothing is left to escape."""
-
-    __slots__ = ()
-
-
 def render(report: dict[str, Any]) -> str:
     """Return the page of a report of the schema `pfedge-audit/1`.
 
@@ -116,29 +104,29 @@ def render(report: dict[str, Any]) -> str:
     title = f"Audit: forgetting {name} (class {number})"
     title += f" — {run.get('dataset', 'unnamed dataset')}, guarantee {run.get('guarantee', 'not named')}"
     parts = [
-        _element("h1", title),
-        _element("p", _badge(report.get("verdict") or "", overall=True)),
-        _element("p", _colophon(report), class_="meta"),
+        element("h1", title),
+        element("p", _badge(report.get("verdict") or "", overall=True)),
+        element("p", _colophon(report), class_="meta"),
         _summary(report, attacks),
         _overview(report, attacks),
         *(_section(attack, index, report) for index, attack in enumerate(attacks, start=1)),
         _baselines(report["baselines"]) if report.get("baselines") else "",
         _appendix(report),
     ]
-    head = _element(
+    head = element(
         "head",
-        _element("meta", charset="utf-8"),
-        _element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        _element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
-        _element("title", title),
-        _element("style", Html(CSS)),
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
+        element("title", title),
+        element("style", Html(CSS)),
     )
-    return "<!DOCTYPE html>\n" + _element("html", head, _element("body", _element("main", *parts)), lang="en") + "\n"
+    return "<!DOCTYPE html>\n" + element("html", head, element("body", element("main", *parts)), lang="en") + "\n"
 
 
 def widest(attack: Attack) -> Measure | None:
     """Return the judged measure of which the data allow the largest distance; None where none is judged."""
-    found = [measure for measure in attack.measures if measure.judged and math.isfinite(_reach(measure))]
+    found = [measure for measure in attack.measures if measure.judged and is_finite(_reach(measure))]
     return max(found, key=_reach, default=None)
 
 
@@ -147,48 +135,48 @@ def _reach(measure: Measure) -> float:
 
 
 def _summary(report: dict[str, Any], attacks: Sequence[Attack]) -> Html:
-    run, margin = report.get("run") or {}, _plain(report.get("margin"))
+    run, margin = report.get("run") or {}, plain(report.get("margin"))
     model = f"The model {run.get('name', '')}, trained on the dataset {run.get('dataset', '')},"
     skipped = [f"{attack.title}, {one.name}: {one.reason}" for attack in attacks for one in attack.skipped]
     meanings = [
         part
         for verdict, text in MEANINGS.items()
         for part in (
-            _element("dt", _badge(verdict), " (the verdict of this audit)" if report.get("verdict") == verdict else ""),
-            _element("dd", text),
+            element("dt", _badge(verdict), " (the verdict of this audit)" if report.get("verdict") == verdict else ""),
+            element("dd", text),
         )
     ]
-    return _part(
+    return part(
         "Summary",
-        _element(
+        element(
             "p",
             f"{model} was made to forget the class {report['class'].get('name', '')}. This page says what an attacker "
             "could still learn about that class from the model, compared with a model that never knew it. "
             f"{GUARANTEES.get(run.get('guarantee', ''), '')}",
         ),
         _proof(run.get("guarantee"), report.get("reference") or {}),
-        _element("h3", "The three models"),
-        _list(
-            _lead("Before", "the model as trained, with the class."),
-            _lead("After", "the same model once it has forgotten the class. This is the one that stays in use."),
-            _lead("Reference", "trained by the same recipe without the class. It never knew it.", _several(report)),
+        element("h3", "The three models"),
+        bullets(
+            lead("Before", "the model as trained, with the class."),
+            lead("After", "the same model once it has forgotten the class. This is the one that stays in use."),
+            lead("Reference", "trained by the same recipe without the class. It never knew it.", _several(report)),
         ),
-        _element(
+        element(
             "p",
             "Each attack meets all three on the same inputs. A model that never knew the class gives some answer to it "
             "too, so that no number counts by itself. What counts is the distance of after from reference, in either "
             "direction: being conspicuously bad at a class is a trace of it as well. What is not "
             f"significantly beyond {margin}, the margin, counts as none.",
         ),
-        _element("h3", "What a verdict means"),
-        _element("dl", *meanings),
-        _element("p", "An attack has the worst verdict of its measures, and the audit the worst of its attacks."),
-        _element("h3", "What the attacks found"),
-        _list(*(_finding(attack, report.get("margin")) for attack in attacks)),
-        _element("h3", "What was not tested"),
-        _list(*(skipped or ["Of what the attacks named here measure, nothing was left out."])),
-        _element("h3", "Limits"),
-        _list(
+        element("h3", "What a verdict means"),
+        element("dl", *meanings),
+        element("p", "An attack has the worst verdict of its measures, and the audit the worst of its attacks."),
+        element("h3", "What the attacks found"),
+        bullets(*(_finding(attack, report.get("margin")) for attack in attacks)),
+        element("h3", "What was not tested"),
+        bullets(*(skipped or ["Of what the attacks named here measure, nothing was left out."])),
+        element("h3", "Limits"),
+        bullets(
             "An audit measures the attacks named here and no others. An attacker with a better one may learn more.",
             f"“Indistinguishable” means that no distance significantly beyond the margin of {margin} was found. It is "
             f"not a proof. {_at_most(attacks, report.get('error_rate'))}",
@@ -220,9 +208,9 @@ def _proof(guarantee: str | None, reference: Mapping[str, Any]) -> Html:
     if guarantee != "exact" or reference.get("same_bank") is None:
         return Html("")
     if not reference["same_bank"]:
-        return _element("p", NO_PROOF, class_="warning")
+        return element("p", NO_PROOF, class_="warning")
     graph = " Both run on the same graph as well." if reference.get("same_graph") else ""
-    return _element("p", PROOF, graph, class_="proof")
+    return element("p", PROOF, graph, class_="proof")
 
 
 def _finding(attack: Attack, margin: float | None) -> Html:
@@ -239,11 +227,11 @@ def _finding(attack: Attack, margin: float | None) -> Html:
     else:
         words = f", by {len(names)} of {len(judged)} measures ({', '.join(names[:NAMED])}{others})"
     if found is not None:
-        words += f"; the distance from reference is at most {_number(_reach(found))}"
+        words += f"; the distance from reference is at most {number(_reach(found))}"
     if found is not None and margin is not None and attack.verdict == INDISTINGUISHABLE:
         within = _reach(found) <= margin
         words += ", within the margin" if within else ", more than the margin: the data cannot rule that out"
-    return _lead(attack.title, _badge(attack.verdict), f"{words}.")
+    return lead(attack.title, _badge(attack.verdict), f"{words}.")
 
 
 def _at_most(attacks: Sequence[Attack], error_rate: float | None) -> str:
@@ -255,7 +243,7 @@ def _at_most(attacks: Sequence[Attack], error_rate: float | None) -> str:
     title, measure = max(found, key=lambda pair: _reach(pair[1]))
     sure = "" if error_rate is None else f", at {100 * (1 - error_rate):g} % confidence over all measures together"
     return (
-        f"Over the attacks with this verdict here, the distance is at most {_number(_reach(measure))} ({title}, "
+        f"Over the attacks with this verdict here, the distance is at most {number(_reach(measure))} ({title}, "
         f"{measure.name}){sure}: larger ones are not compatible with the data."
     )
 
@@ -264,15 +252,15 @@ def _overview(report: Mapping[str, Any], attacks: Sequence[Attack]) -> Html:
     rows = []
     for index, attack in enumerate(attacks, start=1):
         found = widest(attack)
-        link = _element("a", attack.title, href=f"#attack-{index}")
+        link = element("a", attack.title, href=f"#attack-{index}")
         measure = (found.name, _distance(found)) if found else (NONE, NONE)
         rows.append((link, attack.question, _badge(attack.verdict), *measure))
     caption = (
         "Each attack with its widest measure: the one of which the data allow the largest distance, after minus "
-        f"reference. The intervals hold for all measures together. Margin: {_plain(report.get('margin'))}."
+        f"reference. The intervals hold for all measures together. Margin: {plain(report.get('margin'))}."
     )
     heads = ("Attack", "Question", "Verdict", "Widest measure", "Distance")
-    return _part("Overview", _table(caption, heads, rows), identifier="overview")
+    return part("Overview", table(caption, heads, rows), identifier="overview")
 
 
 def _section(attack: Attack, index: int, report: Mapping[str, Any]) -> Html:
@@ -281,21 +269,21 @@ def _section(attack: Attack, index: int, report: Mapping[str, Any]) -> Html:
             measure.name,
             *(_interval(**asdict(one)) if one else NONE for one in (measure.before, measure.after, measure.reference)),
             _distance(measure),
-            _badge(measure.verdict) if measure.judged else _element("span", "for information", class_="soft"),
+            _badge(measure.verdict) if measure.judged else element("span", "for information", class_="soft"),
         )
         for measure in attack.measures
     ]
     caption = f"{attack.title}: measures, each with its 95 % interval; the distance is after minus reference."
     heads = ("Measure", "Before", "After", "Reference", "Distance", "Verdict")
-    return _part(
+    return part(
         attack.title,
-        _element("p", attack.question) if attack.question else "",
-        _element("p", "Verdict: ", _badge(attack.verdict)),
-        _table(caption, heads, rows) if rows else "",
-        *(_element("p", note, class_="note") for note in attack.notes),
+        element("p", attack.question) if attack.question else "",
+        element("p", "Verdict: ", _badge(attack.verdict)),
+        table(caption, heads, rows) if rows else "",
+        *(element("p", note, class_="note") for note in attack.notes),
         *_extras(attack, index, report["class"].get("id")),
-        _element("h3", "Not tested") if attack.skipped else "",
-        _list(*(_lead(one.name, one.reason) for one in attack.skipped)),
+        element("h3", "Not tested") if attack.skipped else "",
+        bullets(*(lead(one.name, one.reason) for one in attack.skipped)),
         identifier=f"attack-{index}",
     )
 
@@ -308,15 +296,15 @@ def _extras(attack: Attack, index: int, forgotten: object) -> list[Html]:
         rows = [
             (
                 f"{row['name']} (forgotten)" if row.get("id") == forgotten else row["name"],
-                *(_number(row.get(key)) for key in ("inputs", *MODELS)),
+                *(number(row.get(key)) for key in ("inputs", *MODELS)),
             )
             for row in data["classes"]
         ]
         heads = ("Class", "Inputs", "Before", "After", "Reference")
-        extras.append(_table("Accuracy on each class's test inputs.", heads, rows))
+        extras.append(table("Accuracy on each class's test inputs.", heads, rows))
     if attack.key == "reach" and data.get("norms"):
-        rows = [(row["name"], *(_number(row.get(key)) for key in ("norm", "relative"))) for row in data["norms"]]
-        extras.append(_table("Size of each group of weights.", ("Weights", "Norm", "Relative"), rows))
+        rows = [(row["name"], *(number(row.get(key)) for key in ("norm", "relative"))) for row in data["norms"]]
+        extras.append(table("Size of each group of weights.", ("Weights", "Norm", "Relative"), rows))
     plots = figures.of_attack(attack.key, data, identifier=f"attack-{index}")
     return [*extras, *(_plot(plot) for plot in plots)]
 
@@ -331,7 +319,7 @@ def _baselines(baselines: Mapping[str, Any]) -> Html:
             row.get("source") or NONE,
             _yes(row.get("needs_class_data")),
             _yes(row.get("needs_other_data")),
-            _number(row.get("seconds")),
+            number(row.get("seconds")),
             *(_interval(**((row.get("measures") or {}).get(name) or {"value": None})) for name in names),
         )
         for row in rows
@@ -342,22 +330,23 @@ def _baselines(baselines: Mapping[str, Any]) -> Html:
     )
     if "epochs" in baselines:
         caption += f" The ordinary network was fine-tuned for {baselines['epochs']} epochs."
-    table = _table(caption, heads, body)
     plot = figures.tradeoff(rows, baselines.get("plot") or "", identifier="baselines-plot")
-    return _part("Other ways to forget", table, _plot(plot) if plot else "", identifier="baselines")
+    return part(
+        "Other ways to forget", table(caption, heads, body), _plot(plot) if plot else "", identifier="baselines"
+    )
 
 
 def _appendix(report: Mapping[str, Any]) -> Html:
     rate = report.get("error_rate")
-    share = "" if rate is None else f" at an error rate of {_plain(rate)}"
+    share = "" if rate is None else f" at an error rate of {plain(rate)}"
     citations = [f"{one.get('what', '')}: {one.get('source', '')}" for one in report.get("citations") or []]
     keys = ("schema", "time", "seed", "margin", "error_rate", "run", "bundle", "reference", "data", "made_by")
     known = {key: report[key] for key in keys if key in report}
-    rows = [(" ".join(path).replace("_", " "), _element("code", value)) for path, value in _leaves(known)]
-    return _part(
+    rows = [(" ".join(path).replace("_", " "), element("code", value)) for path, value in _leaves(known)]
+    return part(
         "Appendix: method, digests and versions",
-        _element("h3", "Method"),
-        _element(
+        element("h3", "Method"),
+        element(
             "p",
             "A measure is one statistic of the three models on the same inputs. Its uncertainty is that of a "
             "stratified bootstrap over inputs and repetitions, drawn alike for the three, so that what the models have "
@@ -368,10 +357,10 @@ def _appendix(report: Mapping[str, Any]) -> Html:
             f"“{BETTER}” if after is significantly nearer to reference than before is, and “{STILL_KNOWS}” if not, "
             "or where before forgetting there is nothing to attack.",
         ),
-        _element("h3", "Sources") if citations else "",
-        _list(*citations),
-        _element("h3", "Digests and versions"),
-        _table("What was audited, with what. Digests are SHA-256.", ("What", "Value"), rows),
+        element("h3", "Sources") if citations else "",
+        bullets(*citations),
+        element("h3", "Digests and versions"),
+        table("What was audited, with what. Digests are SHA-256.", ("What", "Value"), rows),
         identifier="appendix",
         class_="appendix",
     )
@@ -386,45 +375,22 @@ def _badge(verdict: str, *, overall: bool = False) -> Html:
     look, sign = LOOKS.get(verdict, ("", NONE))
     words = verdict or "no verdict"
     classes = f"badge {look} overall" if overall else f"badge {look}"
-    sign = _element("span", sign, aria_hidden="true")
-    return _element("span", sign, f" Verdict: {words}" if overall else f" {words}", class_=classes)
+    sign = element("span", sign, aria_hidden="true")
+    return element("span", sign, f" Verdict: {words}" if overall else f" {words}", class_=classes)
 
 
 def _distance(measure: Measure) -> Html:
     if measure.judged:
         return _interval(measure.distance, measure.low, measure.high)
-    return _element("span", f"{_number(measure.distance)}, standard error {_number(measure.distance_error)}")
+    return element("span", f"{number(measure.distance)}, standard error {number(measure.distance_error)}")
 
 
 def _interval(value: float | None, low: float | None = None, high: float | None = None) -> Html:
-    scale = max((abs(one) for one in (value, low, high) if _finite(one)), default=0.0)
-    if not (_finite(low) and _finite(high)):
-        return _element("span", _number(value, scale))
-    ends = _element("span", f"[{_number(low, scale)}, {_number(high, scale)}]", class_="interval")
-    return _element("span", _number(value, scale), " ", ends)
-
-
-def _finite(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
-
-
-def _number(value: float | None, scale: float | None = None) -> str:
-    """Return a number for people, with as many places as suit one of the size `scale`; a dash for none."""
-    if not _finite(value):
-        return NONE
-    size = abs(value) if scale is None else scale
-    if isinstance(value, int):
-        words = str(value)
-    elif value and not SMALL <= size < LARGE:
-        words = f"{value:.1e}"
-    else:
-        places = max(0, 3 - max(0, math.floor(math.log10(size or 1))))
-        words = f"{round(value, places) + 0.0:.{places}f}"  # no minus before what is rounded to zero
-    return words.replace("-", "\N{MINUS SIGN}")
-
-
-def _plain(value: float | None) -> str:
-    return NONE if value is None else f"{value:g}"
+    scale = max((abs(one) for one in (value, low, high) if is_finite(one)), default=0.0)
+    if not (is_finite(low) and is_finite(high)):
+        return element("span", number(value, scale))
+    ends = element("span", f"[{number(low, scale)}, {number(high, scale)}]", class_="interval")
+    return element("span", number(value, scale), " ", ends)
 
 
 def _yes(value: bool | None) -> str:  # noqa: FBT001 -- the value itself
@@ -445,41 +411,4 @@ def _leaves(value: object, *path: str) -> Iterable[tuple[tuple[str, ...], str]]:
 
 
 def _plot(plot: figures.Plot) -> Html:
-    return _element("figure", Html(plot.svg), _element("figcaption", plot.caption))
-
-
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    """Return a table whose rows begin with what they are about; a wide one scrolls, by keyboard too."""
-    head = _element("tr", *(_element("th", words, scope="col") for words in heads))
-    body = [
-        _element("tr", _element("th", first, scope="row"), *(_element("td", cell) for cell in cells))
-        for first, *cells in rows
-    ]
-    parts = (_element("caption", caption), _element("thead", head), _element("tbody", *body))
-    return _element("div", _element("table", *parts), class_="scroll", role="region", aria_label=caption, tabindex="0")
-
-
-def _part(title: str, *children: str, identifier: str, class_: str = "") -> Html:
-    return _element("section", _element("h2", title), *children, id=identifier, class_=class_)
-
-
-def _lead(name: str, *children: str) -> Html:
-    return _element("span", _element("strong", name), ": ", *children)
-
-
-def _list(*entries: str) -> Html:
-    return _element("ul", *(_element("li", entry) for entry in entries)) if entries else Html("")
-
-
-def _element(tag: str, /, *children: str, **attributes: str) -> Html:
-    """Return an element; `class_` and `aria_label` become `class` and `aria-label`, an empty attribute nothing."""
-    pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value)
-    start = "".join(f' {key}="{html.escape(figures.printable(value))}"' for key, value in pairs)
-    line = "\n" if tag in BLOCKS else ""
-    if tag in VOID:
-        return Html(f"<{tag}{start}>")
-    return Html(f"<{tag}{start}>{''.join(_text(child) for child in children)}</{tag}>{line}")
-
-
-def _text(child: str) -> str:
-    return child if isinstance(child, Html) else html.escape(figures.printable(str(child)))
+    return element("figure", Html(plot.svg), element("figcaption", plot.caption))

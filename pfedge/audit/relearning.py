@@ -1,34 +1,21 @@
-"""Attacks on a model's weights and on the rows that are left, through torch.
-
-The three models are `Subject`s; what each attack learns, it learns from the same inputs in all of them.
-"""
+"""New rows for the forgotten class: learned from a few of its inputs, or made up without any."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import silhouette_samples
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
-from pfedge.audit.measure import Attack, Measure, Skipped, Trio, compare, from_draws
-from pfedge.audit.pool import TEST, TRAIN, VAL, Pool
+from pfedge.audit.measure import Attack, Measure, Skipped, Trio, compare
 from pfedge.audit.roc import auc
-from pfedge.audit.subject import BATCH, Features, Index, NewRow, Subject
+from pfedge.audit.subject import BATCH, Index, NewRow, Subject
+from pfedge.audit.subjects import MIN_INPUTS, MODELS, OTHERS, Subjects
 
-SHOTS = (5, 20, 100)
-PROBE_DRAWS = 10
-PROBE_OTHERS = 100
-MIN_INPUTS = 20
 RELEARN_SHOTS = (5, 20)
 RELEARN_DRAWS = 3
 STEPS = (0, 1, 2, 4, 8, 16, 32)
@@ -36,129 +23,9 @@ POSITIVES = NEGATIVES = 8
 TARGET = 0.8
 CANDIDATES = 4
 INVERSION_STEPS = 16
-CKA_DRAWS = 200
-MODELS = ("before", "after", "reference")
 
 Array = NDArray[Any]
 Tick = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Subjects:
-    """The models, and the inputs that they are attacked with.
-
-    Attributes:
-        forgotten: the class id.
-        pool: the inputs.
-        before: before forgetting, with all rows.
-        after: after forgetting.
-        reference: the model trained without the class.
-        seed: of every draw.
-        more: further references, of other seeds.
-    """
-
-    forgotten: int
-    pool: Pool
-    before: Subject
-    after: Subject
-    reference: Subject
-    seed: int
-    more: tuple[Subject, ...] = ()
-
-    def models(self) -> dict[str, Subject]:
-        """Return the models by name: before, after, reference, reference 2, ..."""
-        more = {f"reference {number}": subject for number, subject in enumerate(self.more, start=2)}
-        return {"before": self.before, "after": self.after, "reference": self.reference, **more}
-
-    @property
-    def others(self) -> tuple[int, ...]:
-        """The classes that stay."""
-        return self.reference.class_ids
-
-    def members(self) -> Index:
-        """Return training inputs of the forgotten class."""
-        return self.pool.find(TRAIN, [self.forgotten])
-
-    def held_out(self) -> Index:
-        """Return validation and test inputs of the forgotten class."""
-        return self.pool.find((VAL, TEST), [self.forgotten])
-
-    def tested(self) -> Index:
-        """Return test inputs of the forgotten class."""
-        return self.pool.find(TEST, [self.forgotten])
-
-    def train_of_others(self, limit: int) -> Index:
-        """Return at most `limit` training inputs of each other class."""
-        return np.concatenate([self.pool.find(TRAIN, [class_id])[:limit] for class_id in self.others])
-
-    def test_of_others(self, limit: int) -> Index:
-        """Return at most `limit` test inputs of all other classes, evenly spread."""
-        found = self.pool.find(TEST, self.others)
-        return found[np.unique(np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(np.int64))]
-
-    def lacking(self, needed: int) -> str:
-        """Return why there are too few inputs of the class; empty if there are enough."""
-        members, held_out = len(self.members()), len(self.held_out())
-        if members >= needed and held_out >= MIN_INPUTS:
-            return ""
-        return f"it needs {needed} training and {MIN_INPUTS} held-out inputs of the class, has {members} and {held_out}"
-
-
-def representation(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
-    """Probe what the model makes of inputs: how few labelled ones recover the class, and how it differs."""
-    attack = partial(
-        Attack,
-        key="representation",
-        title="Representation",
-        question="How many labelled inputs does it take to recognise the class by the model's features again?",
-    )
-    if reason := subjects.lacking(min(SHOTS)):
-        return attack(measures=(), skipped=(Skipped("all", reason),))
-    members, held_out = subjects.members(), subjects.held_out()
-    others, test = subjects.train_of_others(PROBE_OTHERS), subjects.test_of_others(len(subjects.pool))
-    index = np.concatenate([members, others, held_out, test])
-    sizes = np.cumsum([len(members), len(others), len(held_out)])
-    strata = np.repeat([0, 1], [len(held_out), len(test)])
-    features = {}
-    for model, subject in subjects.models().items():
-        features[model] = subject.representations(index)
-        tick()
-    measures: list[Measure] = []
-    skipped, recovery = [], {}
-    for name in features["after"]:
-        parts = {model: np.split(found[name], sizes) for model, found in features.items()}
-        curve: dict[str, list[Any]] = {"shots": [], **{model: [] for model in MODELS}}
-        for shots in SHOTS:
-            what = f"recovery F1, {name}, {shots} shots"
-            if shots > len(members):
-                skipped.append(Skipped(what, f"there are {len(members)} training inputs of the class"))
-                continue
-            named = Trio.of(*(probe(part, shots, subjects.seed) for part in parts.values()))
-            recovered = partial(f1, positive=strata == 0)
-            measures.append(compare(what, recovered, named, strata, seed=subjects.seed))
-            curve["shots"].append(shots)
-            for model in MODELS:
-                curve[model].append(recovered(getattr(named, model)))
-            tick()
-        recovery[name] = curve
-        apart = Trio.of(*(_silhouette(*part[2:]) for part in parts.values()))
-        where = np.zeros(len(held_out), dtype=np.int64)
-        measures.append(compare(f"separability (silhouette), {name}", _mean, apart, where, seed=subjects.seed))
-        alike = [features[model][name][sizes[1] : sizes[2]] for model in MODELS]
-        measures.append(_cka_measure(f"CKA with the reference, inputs of the class, {name}", alike, subjects.seed))
-        tick()
-    return attack(
-        measures=tuple(measures),
-        skipped=tuple(skipped),
-        notes=(
-            (
-                "A logistic regression tells the class from the others, learned from 5, 20 or 100 of its training "
-                f"inputs ({PROBE_DRAWS} draws) and {len(others)} of the others; F1 on {len(held_out)} held-out inputs "
-                f"of the class and {len(test)} of the others. CKA: Kornblith et al. 2019, arXiv 1905.00414, linear."
-            ),
-        ),
-        data={"recovery": recovery},
-    )
 
 
 def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
@@ -242,7 +109,7 @@ def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
         title="Prompt inversion",
         question="Can a row be made up, without any data of the class, that recognises it?",
     )
-    held_out, others = subjects.held_out(), subjects.train_of_others(PROBE_OTHERS)
+    held_out, others = subjects.held_out(), subjects.train_of_others(OTHERS)
     if len(held_out) < MIN_INPUTS:
         reason = f"it needs {MIN_INPUTS} held-out inputs of the class to be judged on, has {len(held_out)}"
         return attack(measures=(), skipped=(Skipped("all", reason),))
@@ -280,88 +147,6 @@ def inversion(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
     )
 
 
-def reach(trained: dict[str, int], norms: Sequence[dict[str, Any]], *, same_bank: bool) -> Attack:
-    """Return what share of trained parameters forgetting cannot touch.
-
-    Args:
-        trained: how many stand in `rows`, and how many are `shared`.
-        norms: name, norm and relative norm of each shared change of a weight.
-        same_bank: whether the bank after forgetting is byte for byte the reference's.
-    """
-    share = trained["shared"] / max(1, sum(trained.values()))
-    notes = [f"{trained['shared']:,} of {sum(trained.values()):,} trained numbers ({share:.1%}) are out of reach."]
-    if same_bank:
-        notes.append("The bank after forgetting is byte for byte that of the model trained without the class.")
-    return Attack(
-        key="reach",
-        title="Parameters out of reach",
-        question="What was trained on the class and stays when its row goes?",
-        measures=(),
-        notes=tuple(notes),
-        data={"share": share, **trained, "norms": list(norms)},
-    )
-
-
-def probe(parts: Sequence[Features], shots: int, seed: int) -> Array:
-    """Return bool `[n, draws]`: whom a linear probe takes for the class.
-
-    Args:
-        parts: features of members of the class, of others to learn from, and of held-out inputs of the class and of
-            others, which are asked about in that order.
-        shots: how many of the members it learns from.
-        seed: of the draws.
-    """
-    members, others, held_out, test = parts
-    asked, named = np.concatenate([held_out, test]), []
-    with threadpool_limits(1):  # many small fits: threads within one only wait for each other
-        for draw in range(PROBE_DRAWS):
-            chosen = np.random.default_rng((seed, shots, draw)).choice(len(members), size=shots, replace=False)
-            model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-            known = np.concatenate([members[chosen], others])
-            named.append(model.fit(known, np.arange(len(known)) < shots).predict(asked))
-    return np.stack(named, axis=1)
-
-
-def f1(named: Array, positive: NDArray[np.bool_]) -> float:
-    """Return F1 of the class, averaged over draws, of bool `[n, draws]`."""
-    hits, false = named[positive].sum(axis=0), named[~positive].sum(axis=0)
-    return float((2 * hits / (hits + false + positive.sum())).mean())
-
-
-def _silhouette(held_out: Features, test: Features) -> Array:
-    """Return the silhouette coefficient of each input of the class against the others, `[n, 1]`."""
-    features = StandardScaler().fit_transform(np.concatenate([held_out, test]))
-    labels = np.arange(len(features)) < len(held_out)
-    return np.array(silhouette_samples(features, labels)[: len(held_out), None])
-
-
-def cka(left: Array, right: Array) -> float:
-    """Return linear CKA of two representations `[n, F]`, `[n, G]` of the same inputs (Kornblith et al. 2019)."""
-    first, second = (_centred_gram(features) for features in (left, right))
-    return _alignment(first, second)
-
-
-def _centred_gram(features: Array) -> Array:
-    centred = features - features.mean(axis=0)
-    gram: Array = centred @ centred.T
-    return gram
-
-
-def _alignment(first: Array, second: Array) -> float:
-    return float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
-
-
-def _cka_measure(name: str, features: list[Features], seed: int) -> Measure:
-    """Return CKA of each model with the reference; information, as the reference with itself is 1."""
-    rng, count = np.random.default_rng(seed), len(features[0])
-    drawn = []
-    for _ in range(CKA_DRAWS):
-        index = rng.integers(count, size=count)
-        drawn.append([cka(one[index], features[-1][index]) for one in features])
-    values = np.array([cka(one, features[-1]) for one in features])
-    return from_draws(name, values, np.array(drawn), before=True, judged=False)
-
-
 def _relearn(subject: Subject, subjects: Subjects, shots: int, draw: int, index: Index) -> Array:
     """Return bool `[n, steps]`: which inputs a row learned from `shots` members answers to, as it learns."""
     rng = np.random.default_rng((subjects.seed, shots, draw))
@@ -382,7 +167,7 @@ def _batches(
     subject: Subject, subjects: Subjects, members: Index, rng: np.random.Generator
 ) -> list[tuple[Index, Index]]:
     """Return the inputs and target positions of every step: members and others, alike in number."""
-    pool, others = subjects.pool, subjects.train_of_others(PROBE_OTHERS)
+    pool, others = subjects.pool, subjects.train_of_others(OTHERS)
     place = {class_id: at for at, class_id in enumerate(subject.class_ids)}
     batches = []
     for _ in range(STEPS[-1]):
@@ -487,10 +272,6 @@ def _steps_to(named: Array, positive: NDArray[np.bool_], goal: float) -> float:
 def _best_auc(scores: Array, positive: NDArray[np.bool_]) -> float:
     """Return the AUC of the best row of `[n, 1, rows]`."""
     return max(auc(row, positive) for row in scores[:, 0].T)
-
-
-def _mean(values: Array) -> float:
-    return float(values.mean())
 
 
 def _ratio(measure: Measure) -> str:
