@@ -46,8 +46,8 @@ fuzz: setup
 
 # the tests that touch transformers' internals, once more on its 4.57 line
 transformers4: $(VENV)/transformers4
-	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/test_backbone.py tests/test_model.py \
-	    tests/test_reference.py tests/test_blocks.py tests/test_isolated.py
+	PYTHONPATH=$(VENV)/transformers4 $(BIN)/python -m pytest tests/trainer/test_backbone.py tests/trainer/test_shared_model.py \
+	    tests/trainer/test_import_reference.py tests/trainer/test_blocks.py tests/trainer/test_isolated_model.py
 
 $(VENV)/transformers4: $(STAMP)
 	rm -rf $@
@@ -58,12 +58,12 @@ $(VENV)/transformers4: $(STAMP)
 # every table of docs/performance.md, about half an hour; leave the machine alone meanwhile
 bench: setup $(VENV)/optimum
 	test -d demo/run || $(BIN)/pfedge demo --out demo
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/forgetting.py demo/run
-	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/engines.py
-	$(BIN)/python benchmarks/performance.py
+	$(BIN)/python benchmarks/speed/peers.py
+	$(BIN)/python benchmarks/speed/forgetting.py demo/run
+	$(BIN)/python benchmarks/speed/growth.py
+	$(BIN)/python benchmarks/speed/startup.py
+	$(BIN)/python benchmarks/speed/engines.py
+	$(BIN)/python benchmarks/tables/performance.py
 
 # optimum-onnx, which needs transformers 4, beside the environment
 $(VENV)/optimum: $(STAMP)
@@ -74,8 +74,8 @@ $(VENV)/optimum: $(STAMP)
 
 # for whoever has an NVIDIA GPU: BUNDLE=... [RUN=...]
 gpu: setup
-	$(BIN)/python benchmarks/gpu.py $(or $(BUNDLE),bundle) $(if $(RUN),--run $(RUN))
-	$(BIN)/python benchmarks/performance.py
+	$(BIN)/python benchmarks/speed/gpu.py $(or $(BUNDLE),bundle) $(if $(RUN),--run $(RUN))
+	$(BIN)/python benchmarks/tables/performance.py
 
 clean:
 	rm -rf $(VENV) demo demo-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

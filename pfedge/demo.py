@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from pfedge.data import Split, load_dataset
-from pfedge.export import ExportSettings, export_run
-from pfedge.train import Settings, TrainConfig, train
-from pfedge_runtime.bundle import Bundle
+from pfedge.exporting import ExportSettings, export_run
+from pfedge.guarantees.shared.train import Settings, TrainConfig, train
+from pfedge_runtime.bundle.bundle import Bundle
 from pfedge_runtime.classifier import Classifier, Prediction
+from pfedge_runtime.device.floor import FileFloor
+from pfedge_runtime.device.state import DeviceState
 from pfedge_runtime.errors import TombstoneError
-from pfedge_runtime.floor import FileFloor
-from pfedge_runtime.forgetting import forget
-from pfedge_runtime.receipt import Receipt
-from pfedge_runtime.state import DeviceState
-from pfedge_runtime.storage import require_vacant
+from pfedge_runtime.files.durable import require_vacant
+from pfedge_runtime.forgetting.transaction import forget
+from pfedge_runtime.receipts.receipt import Receipt
 
 
 def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:

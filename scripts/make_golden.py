@@ -23,19 +23,19 @@ from rich.console import Console
 from transformers import ViTConfig, ViTModel
 
 from pfedge.data import load_dataset
-from pfedge.export import ExportSettings, export_run
-from pfedge.train import Settings, TrainConfig, train
-from pfedge.train_exact import train_exact
-from pfedge.train_isolated import train_isolated
+from pfedge.exporting import ExportSettings, export_run
+from pfedge.guarantees.exact.train import train_exact
+from pfedge.guarantees.isolated.train import train_isolated
+from pfedge.guarantees.shared.train import Settings, TrainConfig, train
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.adoption import adopt, write_keys
+from pfedge_runtime.bank.sealed_bank import seal
+from pfedge_runtime.device.floor import FileFloor
+from pfedge_runtime.device.state import DeviceState
 from pfedge_runtime.errors import TombstoneError
-from pfedge_runtime.floor import FileFloor
-from pfedge_runtime.keys import PrivateKey
-from pfedge_runtime.receipt import Receipt
-from pfedge_runtime.restoration import authorize, restore, trust
-from pfedge_runtime.sealed import seal
-from pfedge_runtime.state import DeviceState
+from pfedge_runtime.forgetting.adoption import adopt, write_keys
+from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.receipts.restoration import authorize, restore, trust
+from pfedge_runtime.signing.keys import PrivateKey
 
 SIDE = 14
 PREPROCESSOR = {

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel
 
-from pfedge.backbone import transformers4_name
+from pfedge.backbone.backbone import transformers4_name
 from pfedge.data import load_dataset
-from pfedge_runtime.audio import AudioPreprocess
+from pfedge_runtime.inputs.audio import AudioPreprocess
 
 CONFIG = ASTConfig(
     hidden_size=128,

@@ -38,8 +38,8 @@ def device_state(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def new_device(tmp_path_factory):
     """Make further devices."""
-    from pfedge_runtime.floor import FileFloor
-    from pfedge_runtime.state import DeviceState
+    from pfedge_runtime.device.floor import FileFloor
+    from pfedge_runtime.device.state import DeviceState
 
     def make():
         folder = tmp_path_factory.mktemp("device")
@@ -58,8 +58,8 @@ def bundle_path(tmp_path):
 def seal_bundle():
     """Seal the rows of a bundle as export does, and return the file of their keys, beside it."""
     from pfedge_runtime import Bundle
-    from pfedge_runtime.adoption import write_keys
-    from pfedge_runtime.sealed import seal
+    from pfedge_runtime.bank.sealed_bank import seal
+    from pfedge_runtime.forgetting.adoption import write_keys
 
     def run(path):
         bundle = Bundle.open(path)
@@ -143,7 +143,7 @@ def tiny_run(tmp_path_factory, tiny_vit, coloured_npz):
     """A finished run on `coloured_npz`: rows 0, 1 and 3. Tests must not change it."""
     from rich.console import Console
 
-    from pfedge.train import Settings, TrainConfig, train
+    from pfedge.guarantees.shared.train import Settings, TrainConfig, train
 
     folder = tmp_path_factory.mktemp("run") / "run"
     config = TrainConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=4, lr=5e-3, batch_size=16)

@@ -20,11 +20,11 @@ from typing import Any, NoReturn
 import onnx
 
 from pfedge_export.graph import OLDEST_OPSET, ExportError
-from pfedge_runtime.bundle import GRAPH, Bundle
-from pfedge_runtime.devices import driver_version, gpu_models
-from pfedge_runtime.engine_file import ENGINES, PLAN, EngineAbout, read_engine, write_engine
+from pfedge_runtime.bundle.bundle import GRAPH, Bundle
+from pfedge_runtime.engines.engine_file import ENGINES, PLAN, EngineAbout, read_engine, write_engine
+from pfedge_runtime.engines.opening import driver_version, gpu_models
+from pfedge_runtime.engines.profile import Profile
 from pfedge_runtime.errors import MissingExtraError, UsageError
-from pfedge_runtime.profile import Profile
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 NEWEST_OPSET = 22  # above it attention may be one operator, which does not build in float32

@@ -8,24 +8,8 @@ from typing import Annotated
 import typer
 
 import pfedge
-from pfedge.cli import (
-    audit,
-    bench,
-    demo,
-    device,
-    evaluate,
-    export,
-    fleet,
-    forget,
-    import_reference,
-    inspect,
-    ledger,
-    predict,
-    receipt,
-    restore,
-    train,
-    verify,
-)
+from pfedge.cli.device import bench, device, fleet, forget, inspect, ledger, predict, receipt, restore, verify
+from pfedge.cli.training import audit, demo, evaluate, export, import_reference, train
 from pfedge_runtime.errors import PfedgeError
 
 app = typer.Typer(

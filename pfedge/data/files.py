@@ -19,10 +19,10 @@ import numpy as np
 
 from pfedge.data.dataset import Dataset, Split, stratified
 from pfedge.errors import DataError
-from pfedge_runtime.audio import SUFFIXES as AUDIO_SUFFIXES
-from pfedge_runtime.audio import read_sound
-from pfedge_runtime.image import SUFFIXES as IMAGE_SUFFIXES
-from pfedge_runtime.image import read_image
+from pfedge_runtime.inputs.audio import SUFFIXES as AUDIO_SUFFIXES
+from pfedge_runtime.inputs.audio import read_sound
+from pfedge_runtime.inputs.image import SUFFIXES as IMAGE_SUFFIXES
+from pfedge_runtime.inputs.image import read_image
 
 SPLITS = ("train", "val", "test")
 UNSPLIT = (0.6, 0.2)  # train and val where nothing is split; the rest is test

@@ -15,14 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pfedge_runtime.audio import AudioPreprocess, read_sound
-    from pfedge_runtime.bank import PromptBank
-    from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.bank.prompt_bank import PromptBank
+    from pfedge_runtime.bank.statistics_bank import StatisticsBank
+    from pfedge_runtime.bundle.bundle import Bundle
     from pfedge_runtime.classifier import Classifier, Prediction
     from pfedge_runtime.errors import PfedgeError
-    from pfedge_runtime.forgetting import Forgetting, forget, plan_forget
-    from pfedge_runtime.image import ImagePreprocess, read_image
-    from pfedge_runtime.statistics_bank import StatisticsBank
+    from pfedge_runtime.forgetting.transaction import Forgetting, forget, plan_forget
+    from pfedge_runtime.inputs.audio import AudioPreprocess, read_sound
+    from pfedge_runtime.inputs.image import ImagePreprocess, read_image
 
 __version__ = "0.1.0"
 
@@ -43,19 +43,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AudioPreprocess": "audio",
-    "Bundle": "bundle",
+    "AudioPreprocess": "inputs.audio",
+    "Bundle": "bundle.bundle",
     "Classifier": "classifier",
-    "Forgetting": "forgetting",
-    "ImagePreprocess": "image",
+    "Forgetting": "forgetting.transaction",
+    "ImagePreprocess": "inputs.image",
     "PfedgeError": "errors",
     "Prediction": "classifier",
-    "PromptBank": "bank",
-    "StatisticsBank": "statistics_bank",
-    "forget": "forgetting",
-    "plan_forget": "forgetting",
-    "read_image": "image",
-    "read_sound": "audio",
+    "PromptBank": "bank.prompt_bank",
+    "StatisticsBank": "bank.statistics_bank",
+    "forget": "forgetting.transaction",
+    "plan_forget": "forgetting.transaction",
+    "read_image": "inputs.image",
+    "read_sound": "inputs.audio",
 }
 
 

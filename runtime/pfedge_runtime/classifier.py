@@ -22,14 +22,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.decision import Bank, decide
-from pfedge_runtime.devices import open_engine
-from pfedge_runtime.engine import Engine, Outputs
+from pfedge_runtime.bank.decision import Bank, decide
+from pfedge_runtime.bundle.bundle import Bundle
+from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.engines.engine import Engine, Outputs
+from pfedge_runtime.engines.opening import open_engine
 from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, StorageError, UsageError
-from pfedge_runtime.forgetting import recover
-from pfedge_runtime.preprocess import find_files
-from pfedge_runtime.state import DeviceState
+from pfedge_runtime.forgetting.transaction import recover
+from pfedge_runtime.inputs.preprocess import find_files
 
 T = TypeVar("T")
 BATCH_SIZE = 32

@@ -18,8 +18,8 @@ SEARCH = """
 import sys, json
 import numpy as np
 from pathlib import Path
-from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.sealed import places_of
+from pfedge_runtime.bundle.bundle import Bundle
+from pfedge_runtime.bank.sealed_bank import places_of
 bundle = Bundle.open(sys.argv[1], read_bank=False)
 bank = bundle.stored_bank()
 if hasattr(bank, "classes"):

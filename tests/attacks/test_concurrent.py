@@ -14,8 +14,8 @@ import time
 import pytest
 
 from pfedge_runtime import forget
-from pfedge_runtime.floor import FileFloor
-from pfedge_runtime.state import DeviceState
+from pfedge_runtime.device.floor import FileFloor
+from pfedge_runtime.device.state import DeviceState
 
 PREDICTORS = 4
 BUNDLES = 25
@@ -26,9 +26,9 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from pfedge_runtime import Classifier
-from pfedge_runtime.floor import FileFloor
-from pfedge_runtime.floor import FileFloor
-from pfedge_runtime.state import DeviceState
+from pfedge_runtime.device.floor import FileFloor
+from pfedge_runtime.device.floor import FileFloor
+from pfedge_runtime.device.state import DeviceState
 folder, number = Path(sys.argv[1]), sys.argv[2]
 for path in sorted(folder.glob("bundle-??")):
     device = path.with_name(path.name.replace("bundle", "device"))

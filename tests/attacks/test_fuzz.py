@@ -23,12 +23,12 @@ from fuzz_readers import (
     small_statistics,
 )
 
-from pfedge_runtime import tensors
-from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.bank import codec as tensors
+from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank.statistics import RowStatistics
+from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
 from pfedge_runtime.errors import BankError, PfedgeError, SignatureError
-from pfedge_runtime.receipt import Receipt
-from pfedge_runtime.statistics import RowStatistics
-from pfedge_runtime.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.receipts.receipt import Receipt
 
 DEEP = "[" * 2000 + "]" * 2000
 DEPTHS = (100, 900, 980, 5000)  # where one part of Python gives up depends on its version

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
+from pfedge_runtime.device.state import DeviceState
 from pfedge_runtime.errors import StorageError
-from pfedge_runtime.forgetting import recover
-from pfedge_runtime.state import DeviceState
+from pfedge_runtime.forgetting.transaction import recover
 
 CRASH = Path(__file__).with_name("crash.py")
 
@@ -97,7 +97,7 @@ def test_a_disk_that_fills_up_once_it_is_decided_binds_all_the_same(bundle_path,
         raise StorageError(errno.ENOSPC)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pfedge_runtime.forgetting.replace_erasing", full)
+        patch.setattr("pfedge_runtime.forgetting.transaction.replace_erasing", full)
         with pytest.raises(StorageError, match="28"):
             forget(bundle_path, ["3"])
     assert 3 in Bundle.open(bundle_path).stored_bank().class_ids
@@ -119,7 +119,7 @@ def test_what_is_decided_binds_even_where_it_cannot_be_finished(bundle_path, tmp
     with small_disk(tmp_path / "disk", 1024) as disk:
         path = shutil.copytree(bundle_path, disk / "bundle")
         with monkeypatch.context() as patch:
-            patch.setattr("pfedge_runtime.forgetting.replace_erasing", lambda *_: 1 / 0)
+            patch.setattr("pfedge_runtime.forgetting.transaction.replace_erasing", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 forget(path, ["3"])
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import Bundle, PromptBank, forget
-from pfedge_runtime.adoption import adopt, write_keys
-from pfedge_runtime.encoding import JSON_BYTES, canonical_json
+from pfedge_runtime.bank.sealed_bank import seal
+from pfedge_runtime.bundle.manifest import ClassEntry, Manifest
+from pfedge_runtime.device.state import DeviceState
 from pfedge_runtime.errors import (
     BankError,
     BundleError,
@@ -25,12 +26,11 @@ from pfedge_runtime.errors import (
     TombstoneError,
     UsageError,
 )
-from pfedge_runtime.keys import PrivateKey
-from pfedge_runtime.manifest import ClassEntry, Manifest
-from pfedge_runtime.receipt import Receipt
-from pfedge_runtime.restoration import authorize, restore, trust
-from pfedge_runtime.sealed import seal
-from pfedge_runtime.state import DeviceState
+from pfedge_runtime.files.encoding import JSON_BYTES, canonical_json
+from pfedge_runtime.forgetting.adoption import adopt, write_keys
+from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.receipts.restoration import authorize, restore, trust
+from pfedge_runtime.signing.keys import PrivateKey
 
 
 def rewrite_manifest(path, change):

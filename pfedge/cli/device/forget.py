@@ -1,0 +1,213 @@
+"""`pfedge forget`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pfedge.cli.options import BundleOption
+from pfedge.cli.output import print_json
+from pfedge.cli.recovery import finish_decided
+from pfedge_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from pfedge_runtime.bundle.bundle import Bundle
+    from pfedge_runtime.forgetting.transaction import Forgetting
+    from pfedge_runtime.sweeping.copies import Finding
+    from pfedge_runtime.sweeping.traces import Trace
+
+
+def forget(
+    *,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", "-c", help="Class id or name; repeatable.", show_default=False)
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Every row of this source (trained with --source-column); repeatable."),
+    ] = None,
+    bundle: BundleOption = Path("bundle"),
+    request: Annotated[
+        str, typer.Option(help="Names it in ledger and receipt; nothing about a patient.", show_default="made up")
+    ] = "",
+    sweep: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Search this folder for copies of the rows, and drop them where that can be done; repeatable.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Forget classes: drop their rows from the bundle's bank, for good.
+
+    No data, no training, no re-export: the graph stays as it is. The bank file is replaced atomically; every
+    later prediction of every process that uses this bundle is made without the rows. The device refuses them from then
+    on, whatever bundle brings them back, and gives a signed receipt. There is no undo without an authority's signature.
+
+    With --sweep, other bundles, loose banks and run folders in those folders lose the rows too; engines, archives and
+    other files are searched, and named if they hold them. It may be run again for what is forgotten already, but what
+    the bundle no longer holds can be found by its digest only. Exit code 1: something was found and not reached.
+
+    \b
+    pfedge forget --class 3
+    pfedge forget --class basophil --class 5 --bundle /opt/pfedge/blood --yes
+    pfedge forget --class 3 --sweep /opt/pfedge --sweep /mnt/backup --dry-run
+    """
+    from pfedge_runtime.bundle.bundle import Bundle
+    from pfedge_runtime.forgetting.transaction import forget as forget_rows
+    from pfedge_runtime.forgetting.transaction import plan_forget
+
+    finish_decided(bundle)
+    opened = Bundle.open(bundle, read_bank=False)
+    asked = _Asked.of(opened, classes or [], sources or [], again=bool(sweep))
+    plan = None if asked.done else plan_forget(opened, asked.classes, sources=asked.sources, request=request)
+    what = asked.describe(plan)
+    trace = _trace(opened, asked) if sweep else None
+    if not dry_run:
+        _confirm(f"Forget {what} in {', '.join(map(str, [bundle, *(sweep or [])]))} for good?", yes=yes)
+        if plan is not None:
+            plan = forget_rows(bundle, asked.classes, sources=asked.sources, request=request)
+    if not as_json:
+        _print_outcome(plan, what, dry_run=dry_run, sealed=opened.manifest.sealed)
+    findings = _sweep(opened, trace, sweep or [], dry_run=dry_run) if trace else ()
+    if as_json:
+        report = {"dry_run": dry_run, **(plan.to_json() if plan else {"forgotten": []})}
+        if trace:
+            report |= {"findings": [one.to_json() for one in findings], "bytes_unknown": _unknown(trace)}
+        print_json(report)
+    elif trace:
+        _print_findings(findings, trace, dry_run=dry_run)
+    if any(finding.action == "not reached" for finding in findings):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for.
+
+    Attributes:
+        classes: those that are left to forget.
+        sources: likewise.
+        places: all rows meant, also those that are forgotten already.
+        done: everything is forgotten already.
+    """
+
+    classes: list[str]
+    sources: list[str]
+    places: tuple[tuple[int, str], ...]
+    done: bool
+
+    @classmethod
+    def of(cls, bundle: Bundle, classes: Sequence[str], sources: Sequence[str], *, again: bool) -> _Asked:
+        """Tell what is forgotten already from what is not, if that may be swept for `again`."""
+        if not again:
+            return cls(list(classes), list(sources), (), done=False)
+        from pfedge_runtime.bank.sealed_bank import places_of
+
+        there = set(places_of(bundle.stored_bank()))
+        entries = {text: bundle.manifest.find_class(text) for text in classes}
+        by_class = {text: {(entry.id, source) for source in entry.rows} for text, entry in entries.items()}
+        every = {(entry.id, source) for entry in bundle.manifest.classes for source in entry.rows}
+        by_source = {text: {place for place in every if text and place[1] == text} for text in sources}
+        meant = set().union(*by_class.values(), *by_source.values())
+        # what has no row at all, never had one: `plan_forget` says so
+        due_classes = [text for text, places in by_class.items() if places & there or not places]
+        due_sources = [text for text, places in by_source.items() if places & there or not places]
+        return cls(due_classes, due_sources, tuple(sorted(meant)), done=bool(meant) and not due_classes + due_sources)
+
+    def describe(self, plan: Forgetting | None) -> str:
+        """Name it."""
+        if plan is None:
+            return "what is forgotten already"
+        named = [f"class {entry.id} ({entry.name})" for entry in plan.classes]
+        return ", ".join([*named, *(f"source {source}" for source in plan.sources)])
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        message = "forgetting asks for confirmation on a terminal; elsewhere pass --yes"
+        raise UsageError(message)
+    typer.confirm(question, abort=True, err=True)
+
+
+def _print_outcome(outcome: Forgetting | None, what: str, *, dry_run: bool, sealed: bool) -> None:
+    if outcome is None:
+        typer.echo("forgotten in this bundle already; nothing was done there")
+        return
+    left = len(outcome.coverage)
+    if dry_run:
+        typer.echo(f"would forget {what}; {left} classes would be left; nothing was changed")
+    else:
+        typer.echo(f"forgot {what} in {outcome.milliseconds:.1f} ms; {left} classes are left")
+        typer.echo(f"receipt {outcome.receipt}")
+    if outcome.also:
+        typer.echo(f"with them {', '.join(outcome.also)}: forgotten on this device before")
+    if said := _guarantee(outcome.guarantee, dry_run=dry_run, sealed=sealed):
+        typer.echo(f"guarantee {outcome.guarantee}: {said}")
+
+
+def _guarantee(guarantee: str, *, dry_run: bool, sealed: bool) -> str:
+    """Say what it means for this forget; nothing where it needs no word."""
+    if guarantee == "shared":
+        rows, weights = ("would be", "would stay") if dry_run else ("are", "stay")
+        return f"the rows {rows} gone; weights that all classes share (LoRA) {weights} as they are"
+    if guarantee == "exact" and sealed:  # whose bytes depend on random nonces
+        rows = "would be" if dry_run else "are"
+        return f"the rows left {rows}, once decrypted, byte for byte those of the bank that was never given the others"
+    if guarantee == "exact":
+        bank = "would be" if dry_run else "is now"
+        return f"the bank {bank}, byte for byte, the one that was never given them"
+    return ""
+
+
+def _trace(bundle: Bundle, asked: _Asked) -> Trace:
+    from pfedge_runtime.sweeping.traces import Trace
+
+    return Trace.of(bundle, asked.places)
+
+
+def _sweep(bundle: Bundle, trace: Trace, folders: Sequence[Path], *, dry_run: bool) -> tuple[Finding, ...]:
+    from rich.console import Console
+
+    from pfedge.progress import bars
+    from pfedge.runs.sweep import sweep_runs
+    from pfedge_runtime.sweeping.copies import sweep
+
+    with bars(Console(stderr=True)) as progress:
+        bar = progress.add_task("sweeping", total=None)
+
+        def move(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        return sweep(trace, folders, bundle.state, on_progress=move, others=sweep_runs, dry_run=dry_run)
+
+
+def _unknown(trace: Trace) -> list[str]:
+    return [row.describe() for row in trace.unknown]
+
+
+def _print_findings(findings: Sequence[Finding], trace: Trace, *, dry_run: bool) -> None:
+    for finding in findings:
+        would = "would be " if dry_run and finding.action in {"dropped", "erased"} else ""
+        typer.echo(f"{would}{finding.action}\t{finding.describe()}")
+    if unknown := _unknown(trace):
+        typer.echo(
+            f"of {', '.join(unknown)} the bytes are not known, being forgotten already: only banks, runs and text with "
+            "the digest were found"
+        )
+    counts = Counter(finding.action for finding in findings)
+    said = ", ".join(f"{number} {action}" for action, number in sorted(counts.items()))
+    typer.echo(f"sweep: {said or 'nothing was found'}")

@@ -1,0 +1,58 @@
+"""`pfedge inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge.cli.output import print_json
+from pfedge.cli.recovery import finish_decided
+
+
+def inspect(
+    *,
+    bundle: BundleOption = Path("bundle"),
+    selftest: Annotated[bool, typer.Option("--selftest", help="Run the self-test vectors on this device.")] = False,
+    device: DeviceOption = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the coverage as JSON.")] = False,
+) -> None:
+    """Check a bundle's files and show what it can still recognise."""
+    from pfedge_runtime.bank.statistics_bank import StatisticsBank
+    from pfedge_runtime.bundle.bundle import Bundle
+
+    finish_decided(bundle)
+    opened = Bundle.open(bundle)
+    manifest, bank = opened.manifest, opened.bank()
+    result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}
+    if selftest:
+        from pfedge_runtime.engines.opening import open_engine
+        from pfedge_runtime.engines.providers import Device
+        from pfedge_runtime.engines.selftest import run_selftest
+
+        outcome = run_selftest(opened, open_engine(opened, device), precision=Device.parse(device).precision)
+        result["selftest"] = {**vars(outcome), "passed": outcome.passed}
+    if as_json:
+        print_json({**result, "manifest": manifest.to_json()})
+    else:
+        rows, shared = manifest.reach["rows"], manifest.reach["shared"]
+        typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")
+        beyond = shared / (rows + shared)
+        typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
+        typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}, {manifest.precision}")
+        typer.echo(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
+        if isinstance(bank, StatisticsBank) and bank.sources:
+            typer.echo(f"sources    {', '.join(bank.sources)}")
+        for entry in manifest.classes:
+            state = "row" if entry.id in bank.class_ids else "forgotten" if entry.rows else "never had a row"
+            typer.echo(f"  {entry.id:>3}  {entry.name:<40} {state}")
+        typer.echo("files      all match the manifest")
+        if selftest:
+            typer.echo(
+                f"self-test  {'passed' if outcome.passed else 'FAILED'}: {outcome.cases} cases, "
+                f"{outcome.skipped} skipped (forgotten rows), largest difference {outcome.largest_difference:.1e}"
+            )
+    if selftest and not outcome.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,124 @@
+"""`pfedge audit`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pfedge.cli.extras import needs
+from pfedge.cli.options import DataRootOption
+from pfedge.cli.output import print_json
+
+STILL_TO_DO = 3
+REDIRECTED_WIDTH = 160
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.", show_default=False)],
+    *,
+    forget: Annotated[str, typer.Option("--forget", "-f", help="The class to forget, by id or name.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("report"),
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="The deployed bundle.", show_default="one that is exported")
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run trained without the class; once for each.", show_default="trained, and kept"),
+    ] = None,
+    references: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many to train, each from its own seed.", show_default="exact 1, others 2"),
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where what takes long is kept.", show_default="RUN/audit")] = None,
+    margin: Annotated[float, typer.Option(min=0, max=1, help="Distances up to it are of no interest.")] = 0.1,
+    shadows: Annotated[
+        int | None,
+        typer.Option(min=0, help="Shadow models, an even number.", show_default="exact 32, isolated 8, shared 0"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many inputs of each class and split.")] = 300,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare with six other ways to forget, on an ordinary network.")
+    ] = False,
+    compare_epochs: Annotated[int, typer.Option(min=1, help="Epochs of that network.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of every draw of the audit.")] = 0,
+    dataset: Annotated[str | None, typer.Option(help="Where the data set is.", show_default="the run's")] = None,
+    model_name: Annotated[
+        str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
+    ] = None,
+    data_root: DataRootOption = None,
+    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Attack a model that has forgotten a class, and compare it with one that was trained without it.
+
+    Three models meet the same attacks: before forgetting, after it, and the reference, which is trained here unless it
+    is given. What counts is the distance between after and reference. Two trainings of one recipe differ by chance:
+    with several references the nearest counts. Leaves report.html, for people, and report.json, whose digest
+    `pfedge export --audit` puts into a bundle.
+
+    The reference, what shadow models said, finished attacks and a bundle with all rows are kept in RUN/audit (--cache):
+    an interrupted audit goes on, another class's is quicker. They tell of the class and hold its row: remove that
+    folder when the class must go for good.
+
+    \b
+    pfedge audit runs/blood --forget 3
+    pfedge audit runs/blood --forget 3 --reference runs/blood-without-3 --compare
+
+    Exit code: 0 if nothing tells the model from one that never knew the class by significantly more than the margin
+    (the report says what the data cannot rule out), 3 otherwise.
+    """
+    with needs("train", "audit"):
+        from rich.console import Console
+        from rich.table import Table
+
+        from pfedge.auditing.audit import PAGE, audit_run
+        from pfedge.auditing.case import AuditSettings
+        from pfedge.auditing.page.page import widest
+        from pfedge.auditing.statistics.measure import INDISTINGUISHABLE, Attack
+        from pfedge.runs.run import Run
+    settings = AuditSettings(
+        out=out,
+        bundle=bundle,
+        reference=tuple(reference or ()),
+        references=references,
+        cache=cache,
+        margin=margin,
+        shadows=shadows,
+        limit=limit,
+        seed=seed,
+        compare=compare,
+        compare_epochs=compare_epochs,
+        dataset=dataset,
+        model_name=model_name,
+        data_root=data_root,
+        download=download,
+        device=device,
+        precision=precision,
+    )
+    report = audit_run(Run.open(run), forget, settings, Console(stderr=True))
+    if as_json:
+        print_json(report)
+    else:
+        table = Table(title=f"forgetting {report['class']['name']}: {report['verdict']}")
+        for heading in ("attack", "verdict", "furthest from the reference", "before", "after", "reference", "distance"):
+            table.add_column(heading)
+        for attack in map(Attack.from_json, report["attacks"]):
+            most = widest(attack)
+            cells = ["", "", "", "", ""]
+            if most is not None:
+                before = f"{most.before.value:.3f}" if most.before else ""
+                values = [before, f"{most.after.value:.3f}", f"{most.reference.value:.3f}"]
+                cells = [most.name, *values, f"{most.distance:+.3f} [{most.low:+.3f}, {most.high:+.3f}]"]
+            table.add_row(attack.title, attack.verdict or "not judged", *cells)
+        Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(table)
+        for attack in map(Attack.from_json, report["attacks"]):
+            for one in attack.skipped:
+                typer.echo(f"not tested: {attack.title}, {one.name}: {one.reason}")
+        typer.echo(f"report: {out / PAGE}")
+    if report["verdict"] != INDISTINGUISHABLE:
+        raise typer.Exit(STILL_TO_DO)
