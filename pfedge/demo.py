@@ -15,14 +15,13 @@ from rich.table import Table
 from pfedge.data import Split, load_dataset
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees.shared.train import Settings, TrainConfig, train
-from pfedge_runtime.bundle.bundle import Bundle
+from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.classifier import Classifier, Prediction
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState, FileFloor
 from pfedge_runtime.errors import TombstoneError
-from pfedge_runtime.files.durable import require_vacant
-from pfedge_runtime.forgetting.transaction import forget
-from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.files import require_vacant
+from pfedge_runtime.forgetting import forget
+from pfedge_runtime.receipts import Receipt
 
 
 def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:

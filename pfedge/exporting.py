@@ -16,13 +16,11 @@ from pfedge.runs.run import Run
 from pfedge_export import ParityReport, Recipe, export_bundle
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.parity import TOLERANCE
-from pfedge_export.precision.gate import MAX_DROP, Validation
-from pfedge_export.precision.int8 import require_precision
-from pfedge_runtime.bundle.bundle import Bundle
+from pfedge_export.precision import MAX_DROP, Validation, require_precision
+from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.files.durable import require_vacant
-from pfedge_runtime.files.encoding import sha256_file
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.files import require_vacant, sha256_file
+from pfedge_runtime.signing import PrivateKey
 
 AUDIT_SCHEMA = "pfedge-audit/1"
 EXACT_TOLERANCE = 1e-5

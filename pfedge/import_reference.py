@@ -32,7 +32,7 @@ from pfedge.guarantees.shared.train import TrainConfig
 from pfedge.runs.run import Run
 from pfedge.training.calibration import calibrate, calibration_split
 from pfedge.version import versions
-from pfedge_runtime.files.encoding import sha256_file
+from pfedge_runtime.files import sha256_file
 
 SUFFIX = ".pt"
 BACKBONE = "backbone.base_model.model."

@@ -28,14 +28,12 @@ from pfedge.guarantees.exact.train import train_exact
 from pfedge.guarantees.isolated.train import train_isolated
 from pfedge.guarantees.shared.train import Settings, TrainConfig, train
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.bank.sealed_bank import seal
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.bank import seal
+from pfedge_runtime.device import DeviceState, FileFloor
 from pfedge_runtime.errors import TombstoneError
-from pfedge_runtime.forgetting.adoption import adopt, write_keys
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.receipts.restoration import authorize, restore, trust
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.forgetting import adopt, write_keys
+from pfedge_runtime.receipts import Receipt, authorize, restore, trust
+from pfedge_runtime.signing import PrivateKey
 
 SIDE = 14
 PREPROCESSOR = {

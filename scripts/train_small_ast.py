@@ -25,7 +25,7 @@ from transformers import ASTConfig, ASTModel
 
 from pfedge.backbone.backbone import transformers4_name
 from pfedge.data import load_dataset
-from pfedge_runtime.inputs.audio import AudioPreprocess
+from pfedge_runtime.inputs import AudioPreprocess
 
 CONFIG = ASTConfig(
     hidden_size=128,

@@ -38,8 +38,7 @@ def device_state(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def new_device(tmp_path_factory):
     """Make further devices."""
-    from pfedge_runtime.device.floor import FileFloor
-    from pfedge_runtime.device.state import DeviceState
+    from pfedge_runtime.device import DeviceState, FileFloor
 
     def make():
         folder = tmp_path_factory.mktemp("device")
@@ -58,8 +57,8 @@ def bundle_path(tmp_path):
 def seal_bundle():
     """Seal the rows of a bundle as export does, and return the file of their keys, beside it."""
     from pfedge_runtime import Bundle
-    from pfedge_runtime.bank.sealed_bank import seal
-    from pfedge_runtime.forgetting.adoption import write_keys
+    from pfedge_runtime.bank import seal
+    from pfedge_runtime.forgetting import write_keys
 
     def run(path):
         bundle = Bundle.open(path)

@@ -18,10 +18,10 @@ import onnx
 from peers import ROWS, SIZES, prepare
 
 from pfedge_export.graph import describe
-from pfedge_export.precision.int8 import to_fp16
+from pfedge_export.precision import to_fp16
 from pfedge_export.tensorrt import CAPABILITIES, EngineBuilder
 from pfedge_runtime.bench import machine
-from pfedge_runtime.engines.profile import Profile
+from pfedge_runtime.engines import Profile
 
 ROOT = Path(__file__).parents[2]
 

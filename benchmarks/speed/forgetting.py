@@ -28,12 +28,12 @@ from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge.runs.run import Run
 from pfedge_export import Recipe, export_bundle
 from pfedge_export.tensorrt import EngineBuilder, build_engines
-from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bench import machine, time_forgets
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.engines.opening import open_engine
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.engines import open_engine
 from pfedge_runtime.errors import MissingExtraError
-from pfedge_runtime.inputs.image import ImagePreprocess
+from pfedge_runtime.inputs import ImagePreprocess
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 384

@@ -23,14 +23,19 @@ import numpy as np
 import torch
 
 from pfedge.runs.run import Run
-from pfedge_runtime.bank.decision import Bank
+from pfedge_runtime.bank import Bank
 from pfedge_runtime.bench import machine, real_inputs, time_calls
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.engines.engine import Outputs
-from pfedge_runtime.engines.engine_file import EngineAbout, list_engines, read_engine
-from pfedge_runtime.engines.opening import gpu_models, open_engine
-from pfedge_runtime.engines.selftest import run_selftest
-from pfedge_runtime.engines.static_engine import PaddedBank
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.engines import (
+    EngineAbout,
+    Outputs,
+    PaddedBank,
+    gpu_models,
+    list_engines,
+    open_engine,
+    read_engine,
+    run_selftest,
+)
 from pfedge_runtime.errors import PfedgeError
 
 ROOT = Path(__file__).parents[2]

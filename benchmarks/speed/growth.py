@@ -26,7 +26,7 @@ from pfedge.backbone.embedding import EmbeddingSpec
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge_export.graph import export_graph
 from pfedge_runtime.bench import PEAK_BYTES, machine
-from pfedge_runtime.inputs.image import ImagePreprocess
+from pfedge_runtime.inputs import ImagePreprocess
 
 ROOT = Path(__file__).parents[2]
 ROWS = (1, 8, 64, 512, 4096)

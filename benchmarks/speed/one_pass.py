@@ -25,7 +25,7 @@ from pfedge.backbone.backbone import Backbone, PixelNormalize
 from pfedge.backbone.embedding import EmbeddingSpec
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge_export.graph import export_graph
-from pfedge_runtime.inputs.image import ImagePreprocess
+from pfedge_runtime.inputs import ImagePreprocess
 
 MODELS = {
     "ViT-S/14 112": {

@@ -1,6 +1,6 @@
 """One contender of `peers.py`, in a process of its own: loads, then times one call for every line it is sent.
 
-python benchmarks/speed/peer.py NAME FOLDER        # each line on its input is a batch size; it answers with milliseconds
+python benchmarks/speed/peer.py NAME FOLDER    # each line on its input is a batch size; it answers in milliseconds
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def torch_module(folder: Path) -> tuple[Any, list[Any]]:
 
     from pfedge.backbone.backbone import load_backbone
     from pfedge.guarantees.shared.model import PromptGraph
-    from pfedge_runtime.bank.prompt_bank import PromptBank
+    from pfedge_runtime.bank import PromptBank
 
     bank = PromptBank.load(folder / "bank.safetensors").graph_inputs()
     return PromptGraph(load_backbone(str(folder / "backbone"))).eval(), [torch.from_numpy(v) for v in bank.values()]
@@ -60,7 +60,7 @@ def optimum_call(folder: Path) -> Call:
 
 def plain_call(folder: Path, kind: str) -> Call:
     """Return a call of a library as its first example shows it: `onnxruntime` or `openvino`, on our graph."""
-    from pfedge_runtime.bank.prompt_bank import PromptBank
+    from pfedge_runtime.bank import PromptBank
 
     rows = PromptBank.load(folder / "bank.safetensors").graph_inputs()
     if kind == "onnxruntime":
@@ -76,9 +76,8 @@ def plain_call(folder: Path, kind: str) -> Call:
 
 def pfedge_call(folder: Path, graph: str, device: str) -> Call:
     """Return a call of pfedge's runtime."""
-    from pfedge_runtime.bank.prompt_bank import PromptBank
-    from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-    from pfedge_runtime.engines.openvino_engine import OpenVinoEngine
+    from pfedge_runtime.bank import PromptBank
+    from pfedge_runtime.engines import OnnxRuntimeEngine, OpenVinoEngine
 
     bank, path = PromptBank.load(folder / "bank.safetensors"), folder / graph
     name, _, precision = device.partition(":")

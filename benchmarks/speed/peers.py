@@ -30,8 +30,7 @@ from transformers import ViTConfig, ViTModel
 from pfedge.backbone.backbone import load_backbone
 from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge_export.graph import export_graph
-from pfedge_export.precision.calibration import Calibration
-from pfedge_export.precision.int8 import QUANTIZATIONS, to_int8
+from pfedge_export.precision import QUANTIZATIONS, Calibration, to_int8
 from pfedge_runtime.bench import machine
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ from PIL import Image
 from pfedge.backbone.backbone import load_backbone
 from pfedge.guarantees.shared.model import PromptGraph
 from pfedge_export import Recipe, export_bundle
-from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bench import machine
 
 ROOT = Path(__file__).parents[2]

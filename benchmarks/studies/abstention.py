@@ -18,7 +18,7 @@ from pfedge.compute import choose_autocast
 from pfedge.data import load_dataset
 from pfedge.evaluation.forgetting import full_bank_logits
 from pfedge.runs.run import Run
-from pfedge_runtime.bank.decision import softmax
+from pfedge_runtime.bank import softmax
 
 SCORES = {"logit": lambda logits: logits, "probability": softmax}
 

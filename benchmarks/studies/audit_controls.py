@@ -1,7 +1,7 @@
 """Do the attacks of `pfedge audit` bite where they should, and only there?
 
     python benchmarks/studies/audit_controls.py positive ../shared/data/medmnist   # bloodmnist, builtin:micro; an hour
-    python benchmarks/studies/audit_controls.py null                              # digits, builtin:micro; an hour or more
+    python benchmarks/studies/audit_controls.py null                             # digits, builtin:micro; an hour
     python benchmarks/studies/audit_controls.py null --references 1               # what a single reference would find
 
 *Positive*: a model trained for long on few images, of which nothing is forgotten, in the place of the model after

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge.runs.run import Run
 from pfedge_export.parity import torch_logits
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.engines import OnnxRuntimeEngine
 
 
 def independent_logits(model: IsolatedModel, inputs: NDArray[Any]) -> Callable[[list[int] | None], NDArray[Any]]:

@@ -23,7 +23,7 @@ from rich.console import Console
 from pfedge.data import Dataset, Split
 from pfedge.guarantees.exact import train as train_exact
 from pfedge.guarantees.shared.train import Settings, TrainConfig, open_dataset
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
+from pfedge_runtime.bank import StatisticsBank
 
 
 def bank_of(config: TrainConfig, data_root: str | None) -> StatisticsBank:

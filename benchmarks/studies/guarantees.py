@@ -34,12 +34,10 @@ from pfedge.guarantees.exact.model import ExactModel, embed_split
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge.guarantees.isolated.train import isolated_logits
 from pfedge.runs.run import Run
-from pfedge_runtime.bank.decision import decide
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
-from pfedge_runtime.forgetting.adoption import adopt
-from pfedge_runtime.forgetting.transaction import forget
+from pfedge_runtime.bank import decide
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.device import DeviceState, FileFloor
+from pfedge_runtime.forgetting import adopt, forget
 
 FORGETS = 9
 DATA_ROOT = Path(os.environ["PFEDGE_DATA_ROOT"]) if "PFEDGE_DATA_ROOT" in os.environ else None

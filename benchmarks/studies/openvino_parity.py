@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from pfedge_export.parity import bank_sizes
 from pfedge_runtime import Bundle, PromptBank, read_image
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.inputs.image import SUFFIXES
-from pfedge_runtime.inputs.preprocess import find_files
+from pfedge_runtime.engines import OnnxRuntimeEngine
+from pfedge_runtime.inputs import IMAGE_SUFFIXES, find_files
 
 BATCH = 32
 
 
 def main() -> None:
     bundle = Bundle.open(sys.argv[1])
-    files = [file for argument in sys.argv[2:] for file in find_files(Path(argument, SUFFIXES))]
+    files = [file for argument in sys.argv[2:] for file in find_files(Path(argument), IMAGE_SUFFIXES)]
     images = np.stack([bundle.manifest.preprocess(read_image(file)) for file in files])
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(bundle.graph_path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

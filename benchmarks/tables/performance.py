@@ -14,8 +14,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 BASELINE = "torch eager fp32"
 HEAD = """# Performance
 
-Every table is made by `python benchmarks/tables/performance.py` from the JSON that the command above it wrote; `make bench`
-runs them all. Contenders take turns in each round; figures are medians. Ratios travel better than milliseconds.
+Every table is made by `python benchmarks/tables/performance.py` from the JSON that the command above it wrote;
+`make bench` runs them all. Contenders take turns in each round; figures are medians. Ratios travel better than
+milliseconds.
 """
 
 

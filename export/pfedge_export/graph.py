@@ -27,11 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
+from pfedge_runtime.bank import Bank, PromptBank, StatisticsBank
 from pfedge_runtime.errors import PfedgeError
-from pfedge_runtime.inputs.preprocess import Preprocess
+from pfedge_runtime.inputs import Preprocess
 
 DEFAULT_OPSET = 20
 OLDEST_OPSET = 18

@@ -18,21 +18,14 @@ from torch import nn
 
 from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph
 from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
-from pfedge_export.precision.gate import MAX_DROP, Validation
-from pfedge_export.precision.int8 import require_precision
-from pfedge_export.precision.lower import lower
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.sealed_bank import seal
-from pfedge_runtime.bundle.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle
-from pfedge_runtime.bundle.manifest import ClassEntry, Manifest
-from pfedge_runtime.engines.engine import Engine
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.static_engine import StaticEngine
-from pfedge_runtime.files.durable import require_vacant, staged_folder, write_atomic
-from pfedge_runtime.files.encoding import canonical_json, sha256_file
-from pfedge_runtime.forgetting.adoption import write_keys
-from pfedge_runtime.inputs.preprocess import Preprocess
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_export.precision import MAX_DROP, Validation, lower, require_precision
+from pfedge_runtime.bank import Bank, seal
+from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle, ClassEntry, Manifest
+from pfedge_runtime.engines import Engine, OnnxRuntimeEngine, StaticEngine
+from pfedge_runtime.files import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
+from pfedge_runtime.forgetting import write_keys
+from pfedge_runtime.inputs import Preprocess
+from pfedge_runtime.signing import PrivateKey
 
 SELFTEST_INPUTS = 4
 

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.engines.engine import Engine
+from pfedge_runtime.bank import Bank
+from pfedge_runtime.engines import Engine
 from pfedge_runtime.errors import PfedgeError
 
 TOLERANCE = 1e-4

@@ -20,10 +20,17 @@ from typing import Any, NoReturn
 import onnx
 
 from pfedge_export.graph import OLDEST_OPSET, ExportError
-from pfedge_runtime.bundle.bundle import GRAPH, Bundle
-from pfedge_runtime.engines.engine_file import ENGINES, PLAN, EngineAbout, read_engine, write_engine
-from pfedge_runtime.engines.opening import driver_version, gpu_models
-from pfedge_runtime.engines.profile import Profile
+from pfedge_runtime.bundle import GRAPH, Bundle
+from pfedge_runtime.engines import (
+    ENGINES,
+    PLAN,
+    EngineAbout,
+    Profile,
+    driver_version,
+    gpu_models,
+    read_engine,
+    write_engine,
+)
 from pfedge_runtime.errors import MissingExtraError, UsageError
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}

@@ -42,14 +42,11 @@ from pfedge.interrupt import TrainingInterruptedError
 from pfedge.progress import bars
 from pfedge.runs.run import METRICS, Model, Run
 from pfedge.version import versions
-from pfedge_runtime.bundle.bundle import MANIFEST
-from pfedge_runtime.bundle.manifest import class_text, find_class
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.bundle import MANIFEST, class_text, find_class
+from pfedge_runtime.device import DeviceState, FileFloor
 from pfedge_runtime.errors import LastRowError, PfedgeError, UsageError
-from pfedge_runtime.files.durable import make_folder, write_atomic
-from pfedge_runtime.files.encoding import sha256_file
-from pfedge_runtime.forgetting.transaction import forget
+from pfedge_runtime.files import make_folder, sha256_file, write_atomic
+from pfedge_runtime.forgetting import forget
 
 METHOD = 2  # goes up when an attack would measure something else: kept outcomes are then of no use
 REPORT, PAGE = "report.json", "report.html"

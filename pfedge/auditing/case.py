@@ -41,11 +41,10 @@ from pfedge.guarantees.shared.train import Settings, TrainConfig, config_of, ope
 from pfedge.guarantees.subject import Features, Subject, open_subject
 from pfedge.progress import bars
 from pfedge.runs.run import AUDIT, Model, Run
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bundle.bundle import MANIFEST, Bundle
+from pfedge_runtime.bank import Bank
+from pfedge_runtime.bundle import MANIFEST, Bundle
 from pfedge_runtime.errors import BundleError
-from pfedge_runtime.files.durable import make_folder, write_atomic
-from pfedge_runtime.files.encoding import canonical_json, sha256_file
+from pfedge_runtime.files import canonical_json, make_folder, sha256_file, write_atomic
 
 MARGIN = 0.1
 REFERENCES = {"shared": 2, "isolated": 2, "exact": 1}  # statistics are summed: another seed gives the same
@@ -231,8 +230,9 @@ class Case:
             model_name=self.config.model_name,
             data_root=own.data_root,
             download=own.download,
-            **({} if run is self.run else as_deployed(self.bundle)),
         )
+        if run is not self.run:
+            export = as_deployed(export, self.bundle)
         return export_run(run, export, on_progress=lambda what: self.say(f"{what} ..."))[0]
 
     @cached_property
@@ -356,11 +356,11 @@ class Case:
         return len({bank.digest() for bank in self.banks[1:]}) == 1
 
 
-def as_deployed(bundle: Bundle) -> dict[str, str]:
-    """Return how a bundle was exported, for a reference that is to be exported alike."""
-    precision = bundle.manifest.precision
-    quantization = {"quantization": bundle.manifest.gate.get("quantization", "dynamic")} if precision == "int8" else {}
-    return {"precision": precision, **quantization}
+def as_deployed(export: ExportSettings, bundle: Bundle) -> ExportSettings:
+    """Return settings that export a reference as a bundle was exported: in as many bits, scaled alike."""
+    manifest = bundle.manifest
+    quantization = str(manifest.gate.get("quantization", export.quantization))
+    return replace(export, precision=manifest.precision, quantization=quantization)
 
 
 def _require_bundle(bundle: Bundle, bank: Bank) -> Bundle:

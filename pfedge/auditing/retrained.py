@@ -17,8 +17,8 @@ from pfedge.guarantees.exact.train import train_exact
 from pfedge.guarantees.isolated.train import train_isolated
 from pfedge.guarantees.shared.train import Settings, TrainConfig, config_of, train
 from pfedge.runs.run import MODEL, RESUME, Run
-from pfedge_runtime.bundle.manifest import class_text
-from pfedge_runtime.files.encoding import canonical_json
+from pfedge_runtime.bundle import class_text
+from pfedge_runtime.files import canonical_json
 
 FREE = {"dataset", "model_name", "exclude", "seed"}  # where things lie may differ, and a reference has its own chance
 

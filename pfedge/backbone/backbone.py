@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pfedge.backbone.preprocessor import audio_preprocess, image_preprocess, read_preprocessor
 from pfedge.errors import BackboneError
-from pfedge_runtime.inputs.preprocess import Preprocess
+from pfedge_runtime.inputs import Preprocess
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

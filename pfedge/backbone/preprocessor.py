@@ -12,8 +12,7 @@ from typing import Any
 
 from pfedge.errors import BackboneError
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.inputs.audio import AudioPreprocess
-from pfedge_runtime.inputs.image import RESAMPLING, ImagePreprocess
+from pfedge_runtime.inputs import RESAMPLING, AudioPreprocess, ImagePreprocess
 
 PREPROCESSOR = "preprocessor_config.json"
 PIL_FILTERS = {int(value): name for name, value in RESAMPLING.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from pfedge_runtime.files.encoding import finite
+from pfedge_runtime.files import finite
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 -- JSON

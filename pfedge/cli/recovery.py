@@ -14,7 +14,7 @@ def finish_decided(bundle: Path | None = None) -> None:
         LedgerError, StateError: what the device remembers cannot be trusted.
     """
     from pfedge_runtime.errors import StorageError
-    from pfedge_runtime.forgetting.transaction import recover
+    from pfedge_runtime.forgetting import recover
 
     try:
         problems = recover(at=bundle)

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge.errors import DataError
-from pfedge_runtime.bundle.manifest import find_class
-from pfedge_runtime.inputs.image import Pixels
-from pfedge_runtime.inputs.preprocess import Preprocess
+from pfedge_runtime.bundle import find_class
+from pfedge_runtime.inputs import Pixels, Preprocess
 
 MEMORY_BYTES = 4 * 2**30
 

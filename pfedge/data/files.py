@@ -19,10 +19,7 @@ import numpy as np
 
 from pfedge.data.dataset import Dataset, Split, stratified
 from pfedge.errors import DataError
-from pfedge_runtime.inputs.audio import SUFFIXES as AUDIO_SUFFIXES
-from pfedge_runtime.inputs.audio import read_sound
-from pfedge_runtime.inputs.image import SUFFIXES as IMAGE_SUFFIXES
-from pfedge_runtime.inputs.image import read_image
+from pfedge_runtime.inputs import IMAGE_SUFFIXES, SOUND_SUFFIXES, read_image, read_sound
 
 SPLITS = ("train", "val", "test")
 UNSPLIT = (0.6, 0.2)  # train and val where nothing is split; the rest is test
@@ -34,7 +31,7 @@ def folder_kind(root: Path) -> str:
     """Return `audio` if the first image or sound found below `root` is a sound, else `image`."""
     for file in root.rglob("*"):
         suffix = file.suffix.lower()
-        if suffix in AUDIO_SUFFIXES:
+        if suffix in SOUND_SUFFIXES:
             return "audio"
         if suffix in IMAGE_SUFFIXES:
             return "image"
@@ -148,7 +145,7 @@ def _find(folder: Path, names: list[str], kind: str) -> tuple[list[Path], list[i
     if unknown:
         message = f"{folder} has classes that train has not: {', '.join(unknown)}"
         raise DataError(message)
-    suffixes = AUDIO_SUFFIXES if kind == "audio" else IMAGE_SUFFIXES
+    suffixes = SOUND_SUFFIXES if kind == "audio" else IMAGE_SUFFIXES
     files, labels = [], []
     for label, name in enumerate(names):
         found = sorted(file for file in (folder / name).glob("*") if file.suffix.lower() in suffixes)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge.data import Dataset, Split
-from pfedge_runtime.inputs.preprocess import Preprocess
+from pfedge_runtime.inputs import Preprocess
 
 TRAIN, VAL, TEST = 0, 1, 2
 LIMIT = 300

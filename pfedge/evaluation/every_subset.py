@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pfedge.evaluation.forgetting import forget_sets, require_sizes
-from pfedge_runtime.bank.decision import Bank, decide
+from pfedge_runtime.bank import Bank, decide
 
 ALL_SUBSETS = 16
 

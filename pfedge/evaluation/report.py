@@ -27,8 +27,7 @@ from pfedge.progress import bars
 from pfedge.runs.run import Model, Run
 from pfedge.training import plots
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.files.durable import write_atomic
-from pfedge_runtime.files.encoding import finite
+from pfedge_runtime.files import finite, write_atomic
 
 NAME_LENGTH = 16
 

@@ -28,8 +28,7 @@ from pfedge.guarantees.isolated.train import Epochs
 from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge.guarantees.shared.train import LR, TrainConfig, shared_loss, step_seed
 from pfedge.guarantees.subject import BATCH, Features, Index
-from pfedge_runtime.bank.statistics import quantise, summarise
-from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.bank import RowKey, StatisticsBank, quantise, summarise
 
 DEFAULTS = {"shared": 0, "isolated": 8, "exact": 32}
 Say = Callable[[str], None]

@@ -27,8 +27,7 @@ from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge.guarantees.isolated.token_cache import LookSource
 from pfedge.guarantees.isolated.train import isolated_loss
 from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge_runtime.bank.statistics import quantise, summarise
-from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.bank import RowKey, StatisticsBank, quantise, summarise
 
 BATCH = 32
 EMBEDDING, LAST_CLS = "embedding", "last-layer CLS"

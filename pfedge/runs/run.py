@@ -29,8 +29,8 @@ from pfedge.errors import BackboneError, RunError
 from pfedge.guarantees.exact.model import ExactModel
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
-from pfedge_runtime.files.durable import write_atomic
+from pfedge_runtime.bank import StatisticsBank
+from pfedge_runtime.files import write_atomic
 
 Trainable = PromptBankModel | IsolatedModel
 Model = Trainable | ExactModel

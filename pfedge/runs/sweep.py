@@ -16,17 +16,22 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.codec import Fleeting, decode, encode, read_fleeting
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.records import FORMAT as PROMPT_FORMAT
-from pfedge_runtime.bank.sealed_bank import Place, without
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
-from pfedge_runtime.device.ledger import RowId
+from pfedge_runtime.bank import (
+    PROMPT_FORMAT,
+    Bank,
+    PromptBank,
+    RowKey,
+    StatisticsBank,
+    ZeroizedBytes,
+    decode,
+    encode,
+    read_zeroized,
+    without,
+)
+from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import BankError, LastRowError, PfedgeError
-from pfedge_runtime.files.durable import erase, replace_erasing, require_sole_copy, staged_file, write_atomic
-from pfedge_runtime.sweeping.copies import DROPPED, ERASED, NOT_REACHED, Finding, open_file
-from pfedge_runtime.sweeping.traces import Trace
+from pfedge_runtime.files import erase, replace_erasing, require_sole_copy, staged_file, write_atomic
+from pfedge_runtime.sweeping import DROPPED, ERASED, NOT_REACHED, Finding, Trace, open_file
 
 FORMAT, METADATA, CONFIG = "pfedge-run/1", b"pfedge", "config.json"  # as in `pfedge.runs.run`, which needs torch
 NAME_AT = 8 + len('{"__metadata__":{"')
@@ -54,7 +59,7 @@ class RunFile:
             with open_file(path) as file:
                 if file.read(NAME_AT + len(METADATA))[NAME_AT:] != METADATA:
                     return None
-            data = read_fleeting(path)
+            data = read_zeroized(path)
             data[NAME_AT : NAME_AT + len(METADATA)] = RUNTIME_NAME
             tensors, text = decode(data, str(path))
             about = json.loads(text)
@@ -86,7 +91,7 @@ class RunFile:
             return StatisticsBank.from_tensors(rows, self.about["bank"], source=str(self.path))
         return PromptBank.from_bytes(encode(rows, PROMPT_FORMAT), source=str(self.path))
 
-    def without(self, places: set[Place]) -> Fleeting:
+    def without(self, places: set[RowKey]) -> ZeroizedBytes:
         """Return the file's bytes without rows.
 
         Raises:
@@ -110,7 +115,7 @@ def sweep_runs(paths: Sequence[Path], trace: Trace, dry_run: bool) -> Iterator[F
         trace: the rows.
         dry_run: change nothing.
     """
-    held: dict[str, dict[Place, RowId]] = {}
+    held: dict[str, dict[RowKey, RowId]] = {}
     found: list[Path] = []
     for path in paths:
         file = RunFile.read(path)
@@ -123,14 +128,14 @@ def sweep_runs(paths: Sequence[Path], trace: Trace, dry_run: bool) -> Iterator[F
             yield from _drop(file, held[file.run], trace, dry_run=dry_run)
 
 
-def _held(file: RunFile, trace: Trace) -> dict[Place, RowId]:
+def _held(file: RunFile, trace: Trace) -> dict[RowKey, RowId]:
     try:
         return trace.rows_in(file.bank())
     except BankError:
         return {}
 
 
-def _drop(file: RunFile, held: dict[Place, RowId], trace: Trace, *, dry_run: bool) -> Iterator[Finding]:
+def _drop(file: RunFile, held: dict[RowKey, RowId], trace: Trace, *, dry_run: bool) -> Iterator[Finding]:
     """Drop the rows that a run holds from one of its files."""
     try:
         bank = file.bank()

@@ -15,14 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pfedge_runtime.bank.prompt_bank import PromptBank
-    from pfedge_runtime.bank.statistics_bank import StatisticsBank
-    from pfedge_runtime.bundle.bundle import Bundle
+    from pfedge_runtime.bank import PromptBank, StatisticsBank
+    from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.classifier import Classifier, Prediction
     from pfedge_runtime.errors import PfedgeError
-    from pfedge_runtime.forgetting.transaction import Forgetting, forget, plan_forget
-    from pfedge_runtime.inputs.audio import AudioPreprocess, read_sound
-    from pfedge_runtime.inputs.image import ImagePreprocess, read_image
+    from pfedge_runtime.forgetting import Forgetting, forget, plan_forget
+    from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess, read_image, read_sound
 
 __version__ = "0.1.0"
 

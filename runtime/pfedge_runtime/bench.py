@@ -26,16 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bundle.bundle import SELFTEST, Bundle
+from pfedge_runtime.bank import Bank
+from pfedge_runtime.bundle import SELFTEST, Bundle
 from pfedge_runtime.classifier import Classifier
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
-from pfedge_runtime.engines.engine import Engine
-from pfedge_runtime.engines.opening import open_engine
+from pfedge_runtime.device import DeviceState, FileFloor
+from pfedge_runtime.engines import Engine, open_engine
 from pfedge_runtime.errors import PfedgeError, UsageError
-from pfedge_runtime.forgetting.adoption import adopt
-from pfedge_runtime.forgetting.transaction import forget
+from pfedge_runtime.forgetting import adopt, forget
 
 WARM_UP = 3
 FEWEST_ROUNDS = 5

@@ -22,14 +22,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.decision import Bank, decide
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.device.state import DeviceState
-from pfedge_runtime.engines.engine import Engine, Outputs
-from pfedge_runtime.engines.opening import open_engine
+from pfedge_runtime.bank import Bank, decide
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.device import DeviceState
+from pfedge_runtime.engines import Engine, Outputs, open_engine
 from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, StorageError, UsageError
-from pfedge_runtime.forgetting.transaction import recover
-from pfedge_runtime.inputs.preprocess import find_files
+from pfedge_runtime.forgetting import recover
+from pfedge_runtime.inputs import find_files
 
 T = TypeVar("T")
 BATCH_SIZE = 32

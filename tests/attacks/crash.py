@@ -24,12 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.device import DeviceState, FileFloor
 from pfedge_runtime.errors import AlreadyForgottenError, PfedgeError
-from pfedge_runtime.forgetting.transaction import forget, recover
-from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.forgetting import forget, recover
+from pfedge_runtime.receipts import Receipt
 
 CALLS = ("open", "write", "fsync", "link", "replace", "rename", "unlink", "ftruncate", "mkdir")
 KILLED, DONE, REFUSED = -signal.SIGKILL, 0, 1

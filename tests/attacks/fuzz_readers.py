@@ -42,25 +42,30 @@ else:
     watched = contextlib.nullcontext()
 
 with watched:
-    from pfedge_runtime.bank.prompt_bank import PromptBank
-    from pfedge_runtime.bank.records import FORMAT as PROMPT_FORMAT
-    from pfedge_runtime.bank.sealed_bank import SealedBank, _context, places_of, seal
-    from pfedge_runtime.bank.statistics_bank import FORMAT as STATISTICS_FORMAT
-    from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
-    from pfedge_runtime.bundle.bundle import Bundle
-    from pfedge_runtime.bundle.manifest import Manifest
-    from pfedge_runtime.device.floor import FileFloor
-    from pfedge_runtime.device.ledger import Entry, Ledger, RowId, Tombstones
-    from pfedge_runtime.device.state import DeviceState
-    from pfedge_runtime.engines.profile import Profile
+    from pfedge_runtime.bank import (
+        PROMPT_FORMAT,
+        STATISTICS_FORMAT,
+        PromptBank,
+        RowKey,
+        SealedBank,
+        StatisticsBank,
+        places_of,
+        seal,
+    )
+    from pfedge_runtime.bank.sealed_bank import _context
+    from pfedge_runtime.bundle import Bundle, Manifest
+    from pfedge_runtime.device import DeviceState, Entry, FileFloor, Ledger, RowId
+    from pfedge_runtime.device.ledger import Tombstones
+    from pfedge_runtime.engines import Profile
     from pfedge_runtime.errors import PfedgeError
-    from pfedge_runtime.files.encoding import canonical_json
-    from pfedge_runtime.forgetting.adoption import read_keys, write_keys
-    from pfedge_runtime.receipts.receipt import Receipt
+    from pfedge_runtime.files import canonical_json
+    from pfedge_runtime.forgetting import write_keys
+    from pfedge_runtime.forgetting.adoption import read_keys
+    from pfedge_runtime.receipts import Receipt, authorize
     from pfedge_runtime.receipts.restoration import PREDICATE as RESTORE
-    from pfedge_runtime.receipts.restoration import _forget_of, authorize
-    from pfedge_runtime.signing.envelope import PAYLOAD, STATEMENT, verify_statement
-    from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+    from pfedge_runtime.receipts.restoration import _forget_of
+    from pfedge_runtime.signing import PrivateKey, PublicKey, verify_statement
+    from pfedge_runtime.signing.envelope import PAYLOAD, STATEMENT
 
 GOLDEN = Path(__file__).parents[1] / "formats" / "v1"
 MODEL = "0123456789abcdef" * 2

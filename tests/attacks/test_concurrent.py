@@ -14,8 +14,7 @@ import time
 import pytest
 
 from pfedge_runtime import forget
-from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState, FileFloor
 
 PREDICTORS = 4
 BUNDLES = 25

@@ -23,12 +23,10 @@ from fuzz_readers import (
     small_statistics,
 )
 
+from pfedge_runtime.bank import PromptBank, RowKey, RowStatistics, StatisticsBank
 from pfedge_runtime.bank import codec as tensors
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.statistics import RowStatistics
-from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
 from pfedge_runtime.errors import BankError, PfedgeError, SignatureError
-from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.receipts import Receipt
 
 DEEP = "[" * 2000 + "]" * 2000
 DEPTHS = (100, 900, 980, 5000)  # where one part of Python gives up depends on its version
@@ -144,7 +142,7 @@ def test_a_bank_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
         raise MemoryError
 
     (tmp_path / "bank.safetensors").write_bytes(small_prompts().to_bytes())
-    monkeypatch.setattr(tensors, "Fleeting", too_large)
+    monkeypatch.setattr(tensors, "ZeroizedBytes", too_large)
     with pytest.raises(BankError, match="larger than the memory"):
         PromptBank.load(tmp_path / "bank.safetensors")
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import StorageError
-from pfedge_runtime.forgetting.transaction import recover
+from pfedge_runtime.forgetting import recover
 
 CRASH = Path(__file__).with_name("crash.py")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import Bundle, PromptBank, forget
-from pfedge_runtime.bank.sealed_bank import seal
-from pfedge_runtime.bundle.manifest import ClassEntry, Manifest
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.bank import seal
+from pfedge_runtime.bundle import ClassEntry, Manifest
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import (
     BankError,
     BundleError,
@@ -26,11 +26,11 @@ from pfedge_runtime.errors import (
     TombstoneError,
     UsageError,
 )
-from pfedge_runtime.files.encoding import JSON_BYTES, canonical_json
-from pfedge_runtime.forgetting.adoption import adopt, write_keys
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.receipts.restoration import authorize, restore, trust
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.files import canonical_json
+from pfedge_runtime.files.encoding import JSON_BYTES
+from pfedge_runtime.forgetting import adopt, write_keys
+from pfedge_runtime.receipts import Receipt, authorize, restore, trust
+from pfedge_runtime.signing import PrivateKey
 
 
 def rewrite_manifest(path, change):

@@ -34,10 +34,10 @@ from pfedge.guarantees.exact.train import train_exact
 from pfedge.guarantees.shared.train import Settings, TrainConfig
 from pfedge.runs.run import Run
 from pfedge_runtime import Bundle
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import BundleError, LastRowError, UnknownClassError, UsageError
-from pfedge_runtime.forgetting.transaction import forget
-from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.forgetting import forget
+from pfedge_runtime.receipts import Receipt
 
 QUIET = Console(quiet=True)
 

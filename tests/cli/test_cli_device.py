@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.device.state import DeviceState
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.receipts.restoration import trust
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.device import DeviceState
+from pfedge_runtime.receipts import Receipt, trust
+from pfedge_runtime.signing import PrivateKey, PublicKey
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from test_graph import bank
 
-from pfedge_export.precision.gate import GateError, Validation, gate
-from pfedge_runtime.engines.engine import Outputs
+from pfedge_export.precision import Validation
+from pfedge_export.precision.gate import GateError, gate
+from pfedge_runtime.engines import Outputs
 
 LABELS = np.arange(400) % 4
 INPUTS = np.arange(400)

@@ -9,9 +9,8 @@ from torch import nn
 
 from pfedge_export import graph as graph_module
 from pfedge_export.graph import ExportError, export_graph, require_no_row
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.inputs.audio import AudioPreprocess
-from pfedge_runtime.inputs.image import ImagePreprocess
+from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess
 
 PREPROCESS = ImagePreprocess(8, 10)
 

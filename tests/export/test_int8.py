@@ -12,12 +12,11 @@ from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees.isolated.train import train_isolated
 from pfedge.guarantees.shared.train import Settings, TrainConfig
 from pfedge_export.graph import ExportError
-from pfedge_export.precision.calibration import Calibration, smooth, spread
-from pfedge_export.precision.int8 import fragile, quantise, to_fp16, to_int8
+from pfedge_export.precision import Calibration, to_fp16, to_int8
+from pfedge_export.precision.calibration import smooth, spread
+from pfedge_export.precision.int8 import fragile, quantise
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.opening import open_engine
-from pfedge_runtime.engines.selftest import run_selftest
+from pfedge_runtime.engines import OnnxRuntimeEngine, open_engine, run_selftest
 from pfedge_runtime.errors import UsageError
 
 LOWER = [("fp16", "dynamic"), ("int8", "dynamic"), ("int8", "tensor"), ("int8", "static")]

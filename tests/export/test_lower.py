@@ -5,10 +5,9 @@ import onnx
 import pytest
 
 from pfedge.exporting import ExportSettings, export_run
-from pfedge_export.precision import lower
-from pfedge_export.precision.gate import GateError, Validation
-from pfedge_runtime.engines.engine import Outputs
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
+from pfedge_export.precision import Validation, lower
+from pfedge_export.precision.gate import GateError
+from pfedge_runtime.engines import OnnxRuntimeEngine, Outputs
 from pfedge_runtime.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from test_graph import Toy, bank
 
 from pfedge_export import ParityError, Recipe, export_bundle, package
 from pfedge_runtime import Bundle, Classifier, ImagePreprocess
-from pfedge_runtime.engines.engine import Outputs
+from pfedge_runtime.engines import Outputs
 from pfedge_runtime.errors import StorageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 10, 3), dtype=np.uint8)

@@ -5,7 +5,7 @@ import pytest
 from test_graph import Toy, bank
 
 from pfedge_export.parity import ParityError, bank_sizes, compare, torch_logits
-from pfedge_runtime.engines.engine import Outputs
+from pfedge_runtime.engines import Outputs
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 10, 3), dtype=np.uint8)
 

@@ -14,8 +14,7 @@ from pfedge_export import tensorrt
 from pfedge_export.graph import ExportError
 from pfedge_export.tensorrt import EngineBuilder, build_engines, require_ours
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.engines.opening import gpu_models
-from pfedge_runtime.engines.profile import Profile
+from pfedge_runtime.engines import Profile, gpu_models
 from pfedge_runtime.errors import MissingExtraError, UsageError
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import SealError, StorageError, TombstoneError, UsageError
-from pfedge_runtime.forgetting.adoption import adopt, read_keys, write_keys
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.receipts.restoration import authorize, restore, trust
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.forgetting import adopt, write_keys
+from pfedge_runtime.forgetting.adoption import read_keys
+from pfedge_runtime.receipts import Receipt, authorize, restore, trust
+from pfedge_runtime.signing import PrivateKey
 
 FORMATS = Path(__file__).parents[1] / "formats" / "v1"
 

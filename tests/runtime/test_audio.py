@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfedge_runtime.errors import InputError, MissingExtraError
-from pfedge_runtime.inputs.audio import AudioPreprocess, Sound, read_sound, resample
+from pfedge_runtime.inputs import AudioPreprocess, read_sound
+from pfedge_runtime.inputs.audio import Sound, resample
 
 RATE = 16_000
 SAMPLES = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)

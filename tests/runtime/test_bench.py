@@ -7,7 +7,7 @@ import pytest
 
 from pfedge_runtime import Bundle, forget
 from pfedge_runtime.bench import bench, cold_start, real_inputs, time_calls
-from pfedge_runtime.engines.opening import open_engine
+from pfedge_runtime.engines import open_engine
 from pfedge_runtime.errors import PfedgeError, UsageError
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bundle.manifest import find_class
+from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.bundle import find_class
 from pfedge_runtime.errors import BankError, BundleError, PfedgeError, UnknownClassError
-from pfedge_runtime.files.encoding import canonical_json
+from pfedge_runtime.files import canonical_json
 
 
 def test_opens_the_golden_bundle(bundle_path):

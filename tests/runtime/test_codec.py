@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from pfedge_runtime.bank import codec as tensors
-from pfedge_runtime.bank.codec import decode, empty_fleeting, encode, fleeting, read_fleeting
+from pfedge_runtime.bank import decode, encode, read_zeroized, zeroized_copy, zeroized_empty
 from pfedge_runtime.errors import BankError
-from pfedge_runtime.files.encoding import canonical_json
+from pfedge_runtime.files import canonical_json
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6).filter(lambda text: text != "__metadata__")
 KINDS = st.sampled_from([np.dtype("<f4"), np.dtype("<i8"), np.dtype("u1")])
@@ -146,7 +146,7 @@ def test_what_is_read_looks_into_the_file_and_copies_nothing():
 @given(ARRAYS.filter(lambda array: array.ndim and len(array)), st.data())
 def test_chosen_rows_are_copied(array, data):
     rows = data.draw(st.lists(st.integers(0, len(array) - 1), max_size=5))
-    copy = fleeting(array, rows)
+    copy = zeroized_copy(array, rows)
     assert copy.tobytes() == array[rows].tobytes()
     assert (copy.dtype, copy.shape) == (array.dtype, (len(rows), *array.shape[1:]))
     assert not np.shares_memory(copy, array)
@@ -157,12 +157,12 @@ def released(monkeypatch):
     """What fleeting memory holds when it is let go."""
     seen = []
 
-    class Watched(tensors.Fleeting):
+    class Watched(tensors.ZeroizedBytes):
         def __del__(self):
             super().__del__()
             seen.append(bytes(self))
 
-    monkeypatch.setattr(tensors, "Fleeting", Watched)
+    monkeypatch.setattr(tensors, "ZeroizedBytes", Watched)
     return seen
 
 
@@ -171,8 +171,8 @@ def test_fleeting_memory_is_zeros_once_it_is_let_go(released, tmp_path, make):
     (tmp_path / "bank").write_bytes(b"rows of a bank")
     held = {
         "encode": lambda: encode({"a": np.ones(3, np.float32)}, "f"),
-        "read": lambda: read_fleeting(tmp_path / "bank"),
-        "rows": lambda: fleeting(np.ones((3, 2)), [0, 2]),
+        "read": lambda: read_zeroized(tmp_path / "bank"),
+        "rows": lambda: zeroized_copy(np.ones((3, 2)), [0, 2]),
     }[make]()
     size = memoryview(held).nbytes
     assert any(bytes(held))
@@ -191,24 +191,24 @@ def test_arrays_keep_the_memory_they_look_into(released):
 
 
 def test_fleeting_memory_starts_as_zeros():
-    array = empty_fleeting((2, 3), np.float32)
+    array = zeroized_empty((2, 3), np.float32)
     assert array.shape == (2, 3)
     assert not array.any()
-    assert empty_fleeting((0, 3), np.int64).shape == (0, 3)
+    assert zeroized_empty((0, 3), np.int64).shape == (0, 3)
 
 
 def test_a_file_is_read_whole(tmp_path):
     (tmp_path / "bank").write_bytes(SAMPLE)
-    assert read_fleeting(tmp_path / "bank") == SAMPLE
+    assert read_zeroized(tmp_path / "bank") == SAMPLE
     for name in ("missing", "."):
         with pytest.raises(BankError, match=r"cannot read the bank|is not a file"):
-            read_fleeting(tmp_path / name)
+            read_zeroized(tmp_path / name)
 
 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="no file here that says it is empty and is not")
 def test_a_file_that_grows_while_it_is_read_is_refused():
     with pytest.raises(BankError, match="its size changed while it was read"):
-        read_fleeting(Path("/proc/version"))
+        read_zeroized(Path("/proc/version"))
 
 
 ENTRY = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]'

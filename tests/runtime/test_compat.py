@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from pfedge_runtime._compat import once
+from pfedge_runtime._compat import cached_property
 
 
 class Asked:
@@ -10,7 +10,7 @@ class Asked:
         self.times = 0
         self._meeting = meeting
 
-    @once
+    @cached_property
     def value(self) -> int:
         """What it is."""
         self.times += 1

@@ -18,14 +18,11 @@ import pytest
 
 from pfedge.runs.sweep import CONFIG, FORMAT, METADATA, RunFile, sweep_runs
 from pfedge_runtime import Bundle, PromptBank, StatisticsBank, forget
-from pfedge_runtime.bank.codec import encode
-from pfedge_runtime.bank.sealed_bank import SealedBank, seal
-from pfedge_runtime.bank.statistics_bank import RowKey
-from pfedge_runtime.files.encoding import canonical_json
-from pfedge_runtime.forgetting.adoption import adopt, write_keys
-from pfedge_runtime.sweeping import archives, traces
-from pfedge_runtime.sweeping.copies import sweep
-from pfedge_runtime.sweeping.traces import Mark, Trace, Windows, row_parts
+from pfedge_runtime.bank import RowKey, SealedBank, encode, seal
+from pfedge_runtime.files import canonical_json
+from pfedge_runtime.forgetting import adopt, write_keys
+from pfedge_runtime.sweeping import Trace, archives, sweep, traces
+from pfedge_runtime.sweeping.traces import Mark, Windows, row_parts
 
 FORMATS = Path(__file__).parents[1] / "formats" / "v1"
 THREE = (3, "")

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pfedge_runtime.bank import decision
-from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank import PromptBank, decision
 
 logits = hnp.arrays(
     np.float32,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pfedge_runtime.bank.discriminant import Moments, Typicality, own_threshold, solve_head
-from pfedge_runtime.bank.statistics import quantise, summarise
+from pfedge_runtime.bank import own_threshold, quantise, summarise
+from pfedge_runtime.bank.discriminant import Moments, Typicality, solve_head
 from pfedge_runtime.errors import BankError
 
 BITS = 14

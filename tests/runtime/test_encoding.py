@@ -109,7 +109,7 @@ def test_what_is_told_of_an_error_holds_nothing_of_the_file(data):
         try:
             read()
         except (ValueError, KeyError, RecursionError) as error:
-            told = encoding.told(error)
+            told = encoding.safe_reason(error)
             assert len(told) <= encoding.LONGEST_ERROR
             assert repr(data)[2:-1] not in told
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pfedge_runtime.engines.engine_file import EngineAbout, list_engines, read_engine, write_engine
+from pfedge_runtime.engines import EngineAbout, list_engines, read_engine, write_engine
 from pfedge_runtime.errors import BundleError
 
 ABOUT = EngineAbout(

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedge_runtime.errors import SignatureError
-from pfedge_runtime.signing.envelope import read_unverified, sign_statement, verify_statement
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.signing import PrivateKey, read_unverified, sign_statement, verify_statement
 
 KEY, STRANGER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
 SUBJECT = [{"name": "bank", "digest": {"sha256": "00"}}]

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import forget
-from pfedge_runtime.device.ledger import Entry, RowId
+from pfedge_runtime.device import Entry, RowId
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.receipts.fleet import fleet_status, read_devices
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.receipts import Receipt, fleet_status, read_devices
+from pfedge_runtime.signing import PrivateKey
 
 DUE = date(2026, 3, 1)
 ROW = RowId(3, "monocyte", "", "d" * 64)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.device.floor import FileFloor, require_above
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState, FileFloor
+from pfedge_runtime.device.floor import require_above
 from pfedge_runtime.errors import StateError
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.device.ledger import ACTS, Ledger, Tombstones
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.selftest import run_selftest
-from pfedge_runtime.forgetting.adoption import adopt
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.signing.keys import PublicKey
+from pfedge_runtime.device import Ledger
+from pfedge_runtime.device.ledger import ACTS, Tombstones
+from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
+from pfedge_runtime.forgetting import adopt
+from pfedge_runtime.receipts import Receipt
+from pfedge_runtime.signing import PublicKey
 
 FORMATS = Path(__file__).parents[1] / "formats"
 VERSIONS = sorted(path.parent for path in FORMATS.rglob("bundle") if path.is_dir())

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pfedge_runtime.errors import BundleError, InputError, MissingExtraError
-from pfedge_runtime.inputs.image import ImagePreprocess, read_image
-from pfedge_runtime.inputs.preprocess import preprocess_from_json, preprocess_to_json
+from pfedge_runtime.inputs import ImagePreprocess, preprocess_from_json, preprocess_to_json, read_image
 
 
 @settings(max_examples=40)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedge_runtime.errors import KeyFileError, SignatureError, StorageError
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.signing import PrivateKey, PublicKey
 
 KEY = PrivateKey(ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)))
 PLAIN = serialization.NoEncryption()

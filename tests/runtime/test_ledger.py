@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pfedge_runtime.device.ledger import ACTS, EMPTY, Entry, Ledger, RowId, Tombstones
+from pfedge_runtime.device import Entry, Ledger, RowId
+from pfedge_runtime.device.ledger import ACTS, EMPTY, Tombstones
 from pfedge_runtime.errors import KeyFileError, LedgerError
-from pfedge_runtime.files.encoding import canonical_json
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.files import canonical_json
+from pfedge_runtime.signing import PrivateKey
 
 KEY, STRANGER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
 ROWS = (RowId(3, "monocyte", "", "d3"), RowId(3, "monocyte", "clinic-7", "d37"))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.profile import Profile
+from pfedge_runtime.engines import OnnxRuntimeEngine, Profile
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError, UsageError
 
 

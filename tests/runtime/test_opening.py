@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from pfedge_runtime import Bundle
+from pfedge_runtime.engines import Profile, driver_version, gpu_models, open_engine
 from pfedge_runtime.engines import opening as devices_module
-from pfedge_runtime.engines.opening import driver_version, gpu_models, open_engine, provider_key
-from pfedge_runtime.engines.profile import Profile
+from pfedge_runtime.engines.opening import provider_key
 from pfedge_runtime.errors import ProviderError, UsageError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.engines.openvino_engine import OpenVinoEngine
+from pfedge_runtime.engines import OpenVinoEngine
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError
 
 

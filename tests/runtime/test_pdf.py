@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import forget
-from pfedge_runtime.device.ledger import RowId
+from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
-from pfedge_runtime.receipts.pdf import receipt_pdf
-from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.receipts import Receipt, receipt_pdf
+from pfedge_runtime.signing import PrivateKey
 
 HEX = [f"{number:064x}" for number in range(0x1000, 0x1010)]
 RECEIPT = Receipt(

@@ -3,9 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pfedge_runtime.errors import BundleError, InputError
-from pfedge_runtime.inputs.audio import AudioPreprocess
-from pfedge_runtime.inputs.image import ImagePreprocess
-from pfedge_runtime.inputs.preprocess import find_files, preprocess_from_json, preprocess_to_json
+from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess, find_files, preprocess_from_json, preprocess_to_json
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedge_runtime.engines.profile import Profile
+from pfedge_runtime.engines import Profile
 from pfedge_runtime.errors import UsageError
 
 INPUTS = {

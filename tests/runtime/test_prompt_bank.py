@@ -8,8 +8,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.records import FORMAT
+from pfedge_runtime.bank import PROMPT_FORMAT, PromptBank
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
 
 
@@ -144,11 +143,11 @@ def test_truncated_bytes_are_refused(cut):
 @pytest.mark.parametrize(
     ("tensors", "metadata", "words"),
     [
-        ({"rows.0.prompts": np.zeros((1, 2), np.float32)}, {"format": FORMAT}, "incomplete"),
-        ({"weights": np.zeros(2, np.float32)}, {"format": FORMAT}, "no part of a row"),
-        ({"rows.01.prompts": np.zeros((1, 2), np.float32)}, {"format": FORMAT}, "no part of a row"),
+        ({"rows.0.prompts": np.zeros((1, 2), np.float32)}, {"format": PROMPT_FORMAT}, "incomplete"),
+        ({"weights": np.zeros(2, np.float32)}, {"format": PROMPT_FORMAT}, "no part of a row"),
+        ({"rows.01.prompts": np.zeros((1, 2), np.float32)}, {"format": PROMPT_FORMAT}, "no part of a row"),
         ({"rows.0.prompts": np.zeros((1, 2), np.float32)}, {"format": "pfedge-bank/2"}, "format"),
-        ({}, {"format": FORMAT}, "no rows"),
+        ({}, {"format": PROMPT_FORMAT}, "no rows"),
     ],
 )
 def test_other_safetensors_files_are_refused(tensors, metadata, words):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pfedge_runtime.engines.profile import Profile
-from pfedge_runtime.engines.providers import PROVIDERS, Device, Provider, missing_library, provider_options
+from pfedge_runtime.engines import ExecutionDevice, Profile
+from pfedge_runtime.engines.providers import PROVIDERS, Provider, missing_library, provider_options
 from pfedge_runtime.errors import UsageError
 
 INPUTS = {
@@ -19,34 +19,34 @@ INPUTS = {
 @pytest.mark.parametrize(
     ("text", "device"),
     [
-        ("cpu", Device("cpu")),
-        ("cuda:1", Device("cuda", 1)),
-        ("rtx", Device("rtx")),
-        ("openvino", Device("openvino", precision="fp32")),
-        ("openvino:bf16", Device("openvino", precision="bf16")),
+        ("cpu", ExecutionDevice("cpu")),
+        ("cuda:1", ExecutionDevice("cuda", 1)),
+        ("rtx", ExecutionDevice("rtx")),
+        ("openvino", ExecutionDevice("openvino", precision="fp32")),
+        ("openvino:bf16", ExecutionDevice("openvino", precision="bf16")),
     ],
 )
 def test_devices_are_read(text, device):
-    assert Device.parse(text) == device
+    assert ExecutionDevice.parse(text) == device
 
 
 @pytest.mark.parametrize("text", ["tpu", "cpu:1", "cuda:x", "openvino:int8", "", ":"])
 def test_unknown_devices_are_refused(text):
     with pytest.raises(UsageError, match="unknown device"):
-        Device.parse(text)
+        ExecutionDevice.parse(text)
 
 
 def test_tensorrt_is_told_every_shape_and_keeps_its_engines():
     profile = Profile.of(INPUTS, max_batch=16, max_rows=8)
-    options = provider_options(Device.parse("tensorrt:2"), profile, Path("engines/k"))
+    options = provider_options(ExecutionDevice.parse("tensorrt:2"), profile, Path("engines/k"))
     assert options["device_id"] == "2"
     assert options["trt_profile_min_shapes"] == "images:1x28x28x3,prompts:1x1x64,head_weight:1x64,head_bias:1"
     assert options["trt_profile_opt_shapes"] == "images:1x28x28x3,prompts:8x1x64,head_weight:8x64,head_bias:8"
     assert options["trt_profile_max_shapes"] == "images:16x28x28x3,prompts:8x1x64,head_weight:8x64,head_bias:8"
     assert options["trt_ep_context_file_path"] == str(Path("engines/k/context.onnx"))
-    rtx = provider_options(Device.parse("rtx"), profile, Path("engines/k"))
+    rtx = provider_options(ExecutionDevice.parse("rtx"), profile, Path("engines/k"))
     assert rtx["nv_profile_max_shapes"] == options["trt_profile_max_shapes"]
-    assert provider_options(Device.parse("cpu"), profile) == {}
+    assert provider_options(ExecutionDevice.parse("cpu"), profile) == {}
 
 
 def test_a_missing_library_is_named(tmp_path):

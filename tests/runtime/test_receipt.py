@@ -12,14 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.device.ledger import Entry, RowId
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState, Entry, RowId
 from pfedge_runtime.errors import SignatureError
-from pfedge_runtime.files.encoding import canonical_json, sha256_file
-from pfedge_runtime.forgetting.transaction import recover
-from pfedge_runtime.receipts.receipt import PREDICATE, REACH, Receipt
-from pfedge_runtime.signing.envelope import sign_statement
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.files import canonical_json, sha256_file
+from pfedge_runtime.forgetting import recover
+from pfedge_runtime.receipts import Receipt
+from pfedge_runtime.receipts.receipt import PREDICATE, REACH
+from pfedge_runtime.signing import PrivateKey, sign_statement
 
 KEY, OTHER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
 ROW = RowId(3, "monocyte", "clinic-7", "d3")

@@ -6,9 +6,8 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedge_runtime.bank.codec import Fleeting
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.records import FORMAT, Records
+from pfedge_runtime.bank import PROMPT_FORMAT, PromptBank, ZeroizedBytes
+from pfedge_runtime.bank.records import Records
 from pfedge_runtime.errors import BankError
 
 
@@ -31,14 +30,14 @@ layouts = st.builds(
 def test_what_is_written_is_read_back_and_is_the_librarys_encoding(records):
     parts = make_parts(records)
     data = records.write(parts)
-    assert isinstance(data, Fleeting)
+    assert isinstance(data, ZeroizedBytes)
     assert Records.of(data) == records
     again = records.read(data)
     assert all(np.array_equal(parts[name], again[name]) for name in parts)
     tensors = {
         f"rows.{c}.{name}": np.array(parts[name][at]) for at, c in enumerate(records.class_ids) for name in parts
     }
-    assert data == safetensors.numpy.save(tensors, metadata={"format": FORMAT})
+    assert data == safetensors.numpy.save(tensors, metadata={"format": PROMPT_FORMAT})
 
 
 def whole():
@@ -75,7 +74,7 @@ def test_the_general_reader_gives_the_same_rows_from_another_order_of_tensors():
     records, data = whole()
     parts = make_parts(records)
     tensors = {f"rows.{c}.{name}": np.array(parts[name][at]) for at, c in enumerate((2, 10)) for name in parts}
-    padded = safetensors.numpy.save(tensors, metadata={"format": FORMAT})
+    padded = safetensors.numpy.save(tensors, metadata={"format": PROMPT_FORMAT})
     size = int.from_bytes(padded[:8], "little")
     longer = (size + 8).to_bytes(8, "little") + padded[8 : 8 + size] + b" " * 8 + padded[8 + size :]
     assert Records.of(longer) is None

@@ -9,12 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import SignatureError, StateError, TombstoneError, UsageError
-from pfedge_runtime.receipts.receipt import PREDICATE, Receipt
-from pfedge_runtime.receipts.restoration import authorize, restore, trust
-from pfedge_runtime.signing.envelope import sign_statement
-from pfedge_runtime.signing.keys import PrivateKey
+from pfedge_runtime.receipts import Receipt, authorize, restore, trust
+from pfedge_runtime.receipts.receipt import PREDICATE
+from pfedge_runtime.signing import PrivateKey, sign_statement
 
 AUTHORITY, STRANGER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
 

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedge_runtime import Bundle, PromptBank, StatisticsBank, forget
-from pfedge_runtime.bank.codec import encode
-from pfedge_runtime.bank.sealed_bank import FORMAT, NONCE, SealedBank, _context, places_of, seal, without
-from pfedge_runtime.bank.statistics_bank import RowKey
+from pfedge_runtime.bank import SEALED_FORMAT, RowKey, SealedBank, encode, places_of, seal, without
+from pfedge_runtime.bank.sealed_bank import NONCE, _context
 from pfedge_runtime.errors import BankError, LastRowError, SealError
-from pfedge_runtime.files.encoding import canonical_json
+from pfedge_runtime.files import canonical_json
 
 GOLDEN = Path(__file__).parents[1] / "formats" / "v1"
 BANK = PromptBank.load(GOLDEN / "bundle" / "bank.safetensors")
@@ -30,7 +29,7 @@ def with_row(data, key=THREE):
 
 
 def encoded(tensors, **about):
-    return encode(tensors, canonical_json({"format": FORMAT, "of": SEALED.of, **about}).decode())
+    return encode(tensors, canonical_json({"format": SEALED_FORMAT, "of": SEALED.of, **about}).decode())
 
 
 @pytest.fixture(params=["", "isolated", "exact"])

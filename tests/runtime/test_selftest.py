@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.engines.engine import Outputs
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.selftest import run_selftest
+from pfedge_runtime.engines import OnnxRuntimeEngine, Outputs, run_selftest
 from pfedge_runtime.errors import BundleError
 
 

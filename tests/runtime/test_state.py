@@ -6,8 +6,7 @@ import stat
 import pytest
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.device.ledger import Entry
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState, Entry
 from pfedge_runtime.errors import KeyFileError, LedgerError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.files import durable as storage
 

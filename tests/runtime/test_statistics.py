@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfedge_runtime.bank.statistics import RowStatistics, quantise, summarise, unpack
+from pfedge_runtime.bank import RowStatistics, quantise, summarise
+from pfedge_runtime.bank.statistics import unpack
 from pfedge_runtime.errors import BankError
 
 inputs = st.builds(

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfedge_runtime.bank.statistics import quantise, summarise
-from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.bank import RowKey, StatisticsBank, quantise, summarise
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
 
 BITS = 12

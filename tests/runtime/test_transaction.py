@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, PromptBank, forget, plan_forget
-from pfedge_runtime.device.state import DeviceState
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import (
     AlreadyForgottenError,
     LastRowError,
@@ -21,8 +21,7 @@ from pfedge_runtime.errors import (
     UsageError,
 )
 from pfedge_runtime.files import durable as storage
-from pfedge_runtime.forgetting.adoption import adopt
-from pfedge_runtime.forgetting.transaction import recover
+from pfedge_runtime.forgetting import adopt, recover
 
 
 def files_but_bank(path):

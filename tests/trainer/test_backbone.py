@@ -11,7 +11,7 @@ import transformers
 from pfedge.backbone.backbone import load_backbone, transformers4_name
 from pfedge.errors import BackboneError
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.inputs.audio import AudioPreprocess
+from pfedge_runtime.inputs import AudioPreprocess
 
 PREPROCESSOR = {
     "size": {"height": 14, "width": 14},

@@ -14,8 +14,7 @@ from pfedge.data import data_kind, load_dataset
 from pfedge.data.dataset import stratified
 from pfedge.errors import DataError
 from pfedge_runtime.errors import UnknownClassError
-from pfedge_runtime.inputs.audio import AudioPreprocess
-from pfedge_runtime.inputs.image import ImagePreprocess
+from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess
 
 PREPROCESS = ImagePreprocess(14, 14)
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from pfedge.evaluation.every_subset import Scores, abstention, evaluate_every_subset
-from pfedge_runtime.bank.decision import decide
-from pfedge_runtime.bank.statistics import quantise, summarise
-from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.bank import RowKey, StatisticsBank, decide, quantise, summarise
 from pfedge_runtime.errors import UsageError
 
 

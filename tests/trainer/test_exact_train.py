@@ -18,9 +18,8 @@ from pfedge.guarantees.exact.train import Accumulator, add_to, train_exact
 from pfedge.guarantees.shared.train import Settings, TrainConfig
 from pfedge.runs.run import Run
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.bank.statistics_bank import RowKey
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.selftest import run_selftest
+from pfedge_runtime.bank import RowKey
+from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
 from pfedge_runtime.errors import BankError, UnknownClassError, UsageError
 
 QUIET = Console(quiet=True)

@@ -9,7 +9,7 @@ from pfedge.exporting import ExportSettings, export_run
 from pfedge_export import ParityError
 from pfedge_export.parity import torch_logits
 from pfedge_runtime import Classifier, forget
-from pfedge_runtime.engines.selftest import run_selftest
+from pfedge_runtime.engines import run_selftest
 from pfedge_runtime.errors import UsageError
 
 

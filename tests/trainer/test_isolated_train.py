@@ -18,8 +18,7 @@ from pfedge.guarantees.shared.train import Settings, TrainConfig
 from pfedge.interrupt import TrainingInterruptedError
 from pfedge.runs.run import Run
 from pfedge_runtime import Classifier, forget
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.selftest import run_selftest
+from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
 from pfedge_runtime.errors import UsageError
 
 QUIET = Console(quiet=True)

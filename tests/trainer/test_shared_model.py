@@ -6,7 +6,7 @@ import torch
 
 from pfedge.backbone.backbone import load_backbone
 from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank import PromptBank
 
 
 @pytest.fixture

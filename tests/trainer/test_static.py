@@ -15,8 +15,7 @@ from pfedge.guarantees.isolated.train import train_isolated
 from pfedge.guarantees.shared.train import Settings, TrainConfig
 from pfedge.guarantees.static import static_graph
 from pfedge_export.parity import torch_logits
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.static_engine import PaddedBank, StaticEngine
+from pfedge_runtime.engines import OnnxRuntimeEngine, PaddedBank, StaticEngine
 from pfedge_runtime.errors import BundleError, UsageError
 
 TRAINERS = {"isolated": train_isolated, "exact": train_exact}

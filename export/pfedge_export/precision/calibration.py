@@ -15,8 +15,8 @@ import onnx
 from numpy.typing import NDArray
 
 from pfedge_export.graph import ExportError
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.engines.engine import BANK_INPUTS
+from pfedge_runtime.bank import Bank
+from pfedge_runtime.engines import BANK_INPUTS
 
 FEWEST_CALIBRATION_INPUTS = 16
 CALIBRATION_BATCH = 8

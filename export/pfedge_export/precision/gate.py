@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.engines.engine import Engine
+from pfedge_runtime.bank import Bank
+from pfedge_runtime.engines import Engine
 from pfedge_runtime.errors import PfedgeError
 
 MAX_DROP = 0.005

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pfedge_export.graph import ExportError
 from pfedge_export.precision.by_token import scale_by_token
 from pfedge_export.precision.calibration import CALIBRATION_BATCH, TINY, Batches, Calibration, smooth, spread, watch
-from pfedge_runtime.engines.engine import BANK_INPUTS
+from pfedge_runtime.engines import BANK_INPUTS
 from pfedge_runtime.errors import UsageError
 
 PRECISIONS = ("fp32", "fp16", "int8")

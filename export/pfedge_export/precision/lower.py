@@ -19,11 +19,9 @@ from pfedge_export.graph import finish_graph
 from pfedge_export.precision.calibration import Calibration, smooth, spread
 from pfedge_export.precision.gate import MAX_DROP, GateReport, Validation, gate
 from pfedge_export.precision.int8 import fragile, quantise, to_fp16
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bundle.bundle import STATIC_GRAPH
-from pfedge_runtime.engines.engine import Engine
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
-from pfedge_runtime.engines.static_engine import StaticEngine
+from pfedge_runtime.bank import Bank
+from pfedge_runtime.bundle import STATIC_GRAPH
+from pfedge_runtime.engines import Engine, OnnxRuntimeEngine, StaticEngine
 from pfedge_runtime.errors import UsageError
 
 CALIBRATION_INPUTS = 128

@@ -29,8 +29,8 @@ from pfedge.auditing.statistics.roc import auc, roc_curve, tpr_at_fpr
 from pfedge.data.pool import TEST, TRAIN, VAL, Pool
 from pfedge.guarantees.shadows import Shadows
 from pfedge.guarantees.subject import Index
-from pfedge_runtime.bank.decision import Bank, decide, softmax
-from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
+from pfedge_runtime.bank import Bank, decide, softmax
+from pfedge_runtime.engines import OnnxRuntimeEngine
 
 BATCH = 32
 FOLDS = 5

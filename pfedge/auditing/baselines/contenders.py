@@ -29,7 +29,7 @@ from pfedge.auditing.statistics.roc import auc
 from pfedge.data import Split
 from pfedge.guarantees.shared.train import TrainConfig
 from pfedge.guarantees.subject import BATCH, Index
-from pfedge_runtime.files.durable import write_atomic
+from pfedge_runtime.files import write_atomic
 
 PLOT = "recovery F1, 5 shots"
 OURS = {  # what our own attacks call the same measure

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.files.encoding import finite
+from pfedge_runtime.files import finite
 
 DRAWS = 1000
 ERROR_RATE = 0.05

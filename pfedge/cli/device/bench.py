@@ -31,7 +31,7 @@ def bench(
     """
     finish_decided(bundle)
     from pfedge_runtime.bench import bench as measure
-    from pfedge_runtime.bundle.bundle import Bundle
+    from pfedge_runtime.bundle import Bundle
 
     report = measure(
         Bundle.open(bundle),

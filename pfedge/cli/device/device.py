@@ -17,7 +17,7 @@ def keygen(
     path: Annotated[Path, typer.Argument(help="The private key's file; the public one gets the suffix .pub.")],
 ) -> None:
     """Make an Ed25519 key pair, for signing bundles or as an authority. The private key is readable by you only."""
-    from pfedge_runtime.signing.keys import PrivateKey
+    from pfedge_runtime.signing import PrivateKey
 
     key = PrivateKey.create(path)
     typer.echo(f"private key {path}, public key {path.with_suffix('.pub')}, id {key.public.id}")
@@ -36,10 +36,10 @@ def adopt(
     \b
     pfedge adopt --bundle /opt/pfedge/blood --keys blood.keys.json
     """
-    from pfedge_runtime.bundle.bundle import Bundle
-    from pfedge_runtime.forgetting.adoption import adopt as adopt_bundle
-    from pfedge_runtime.receipts.restoration import require_trustable, trust
-    from pfedge_runtime.signing.keys import PublicKey
+    from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.forgetting import adopt as adopt_bundle
+    from pfedge_runtime.receipts import require_trustable, trust
+    from pfedge_runtime.signing import PublicKey
 
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
@@ -63,8 +63,8 @@ def device(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show this device's key, state folder and floor; what others need to check its receipts."""
-    from pfedge_runtime.device.state import DeviceState
-    from pfedge_runtime.files.durable import require_vacant, write_atomic
+    from pfedge_runtime.device import DeviceState
+    from pfedge_runtime.files import require_vacant, write_atomic
 
     finish_decided()
     state = DeviceState.at()

@@ -12,7 +12,7 @@ from pfedge.cli.output import print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pfedge_runtime.receipts.fleet import FleetStatus, Standing
+    from pfedge_runtime.receipts import FleetStatus, Standing
 
 app = typer.Typer(no_args_is_help=True, help="Which devices have forgotten, from their receipts and ledgers alone.")
 
@@ -40,7 +40,7 @@ def status(
     """
     from datetime import UTC, datetime
 
-    from pfedge_runtime.receipts.fleet import fleet_status, read_devices
+    from pfedge_runtime.receipts import fleet_status, read_devices
 
     today = datetime.now(UTC).date()
     result = fleet_status(receipts, read_devices(expect), today=today, wanted=class_, model_id=model)

@@ -17,10 +17,9 @@ from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from pfedge_runtime.bundle.bundle import Bundle
-    from pfedge_runtime.forgetting.transaction import Forgetting
-    from pfedge_runtime.sweeping.copies import Finding
-    from pfedge_runtime.sweeping.traces import Trace
+    from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.forgetting import Forgetting
+    from pfedge_runtime.sweeping import Finding, Trace
 
 
 def forget(
@@ -64,9 +63,9 @@ def forget(
     pfedge forget --class basophil --class 5 --bundle /opt/pfedge/blood --yes
     pfedge forget --class 3 --sweep /opt/pfedge --sweep /mnt/backup --dry-run
     """
-    from pfedge_runtime.bundle.bundle import Bundle
-    from pfedge_runtime.forgetting.transaction import forget as forget_rows
-    from pfedge_runtime.forgetting.transaction import plan_forget
+    from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.forgetting import forget as forget_rows
+    from pfedge_runtime.forgetting import plan_forget
 
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
@@ -113,7 +112,7 @@ class _Asked:
         """Tell what is forgotten already from what is not, if that may be swept for `again`."""
         if not again:
             return cls(list(classes), list(sources), (), done=False)
-        from pfedge_runtime.bank.sealed_bank import places_of
+        from pfedge_runtime.bank import places_of
 
         there = set(places_of(bundle.stored_bank()))
         entries = {text: bundle.manifest.find_class(text) for text in classes}
@@ -174,7 +173,7 @@ def _guarantee(guarantee: str, *, dry_run: bool, sealed: bool) -> str:
 
 
 def _trace(bundle: Bundle, asked: _Asked) -> Trace:
-    from pfedge_runtime.sweeping.traces import Trace
+    from pfedge_runtime.sweeping import Trace
 
     return Trace.of(bundle, asked.places)
 
@@ -184,7 +183,7 @@ def _sweep(bundle: Bundle, trace: Trace, folders: Sequence[Path], *, dry_run: bo
 
     from pfedge.progress import bars
     from pfedge.runs.sweep import sweep_runs
-    from pfedge_runtime.sweeping.copies import sweep
+    from pfedge_runtime.sweeping import sweep
 
     with bars(Console(stderr=True)) as progress:
         bar = progress.add_task("sweeping", total=None)

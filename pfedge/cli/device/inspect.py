@@ -20,19 +20,17 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the coverage as JSON.")] = False,
 ) -> None:
     """Check a bundle's files and show what it can still recognise."""
-    from pfedge_runtime.bank.statistics_bank import StatisticsBank
-    from pfedge_runtime.bundle.bundle import Bundle
+    from pfedge_runtime.bank import StatisticsBank
+    from pfedge_runtime.bundle import Bundle
 
     finish_decided(bundle)
     opened = Bundle.open(bundle)
     manifest, bank = opened.manifest, opened.bank()
     result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}
     if selftest:
-        from pfedge_runtime.engines.opening import open_engine
-        from pfedge_runtime.engines.providers import Device
-        from pfedge_runtime.engines.selftest import run_selftest
+        from pfedge_runtime.engines import ExecutionDevice, open_engine, run_selftest
 
-        outcome = run_selftest(opened, open_engine(opened, device), precision=Device.parse(device).precision)
+        outcome = run_selftest(opened, open_engine(opened, device), precision=ExecutionDevice.parse(device).precision)
         result["selftest"] = {**vars(outcome), "passed": outcome.passed}
     if as_json:
         print_json({**result, "manifest": manifest.to_json()})

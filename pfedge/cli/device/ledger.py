@@ -18,7 +18,7 @@ KeyOption = Annotated[Path | None, typer.Option(help="The device's public key.",
 @app.command("show")
 def show(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False) -> None:
     """Show this device's ledger: what it adopted, forgot, refused and restored."""
-    from pfedge_runtime.device.state import DeviceState
+    from pfedge_runtime.device import DeviceState
 
     finish_decided()
     ledger = DeviceState.at().ledger()
@@ -45,10 +45,9 @@ def verify(
     key: KeyOption = None,
 ) -> None:
     """Check a ledger: every signature, the chain, and, of this device's own, the floor under it."""
-    from pfedge_runtime.device.ledger import Ledger
-    from pfedge_runtime.device.state import DeviceState
+    from pfedge_runtime.device import DeviceState, Ledger
     from pfedge_runtime.errors import UsageError
-    from pfedge_runtime.signing.keys import PublicKey
+    from pfedge_runtime.signing import PublicKey
 
     if path is not None and key is None:
         message = "a ledger file needs --key, the public key of the device it is from"
@@ -69,9 +68,9 @@ def export(
     """Copy what an auditor needs: ledger, public key, receipts. No private key and no row key is among it."""
     import shutil
 
-    from pfedge_runtime.device.state import LEDGER, PUBLIC_KEY, DeviceState
+    from pfedge_runtime.device import LEDGER, PUBLIC_KEY, DeviceState
     from pfedge_runtime.errors import StateError
-    from pfedge_runtime.files.durable import staged_folder
+    from pfedge_runtime.files import staged_folder
 
     finish_decided()
     state = DeviceState.at()

@@ -11,7 +11,7 @@ from pfedge.cli.output import print_json
 from pfedge.cli.recovery import finish_decided
 
 if TYPE_CHECKING:
-    from pfedge_runtime.receipts.receipt import Receipt
+    from pfedge_runtime.receipts import Receipt
 
 app = typer.Typer(no_args_is_help=True, help="Signed statements that rows were forgotten, checkable offline.")
 
@@ -22,8 +22,8 @@ KeyOption = Annotated[Path, typer.Option(help="The device's public key (pfedge d
 @app.command("list")
 def list_() -> None:
     """List this device's receipts."""
-    from pfedge_runtime.device.state import DeviceState
-    from pfedge_runtime.receipts.receipt import Receipt
+    from pfedge_runtime.device import DeviceState
+    from pfedge_runtime.receipts import Receipt
 
     finish_decided()
     state = DeviceState.at()
@@ -46,9 +46,9 @@ def verify(
     pfedge receipt verify receipt.json --key device.pub
     """
     from pfedge_runtime.errors import SignatureError
-    from pfedge_runtime.files.encoding import read_file
-    from pfedge_runtime.receipts.receipt import Receipt
-    from pfedge_runtime.signing.keys import PublicKey
+    from pfedge_runtime.files import read_file
+    from pfedge_runtime.receipts import Receipt
+    from pfedge_runtime.signing import PublicKey
 
     receipt = Receipt.verify(read_file(path, SignatureError), [PublicKey.load(key)], source=str(path))
     compared = _compare(receipt, bundle) if bundle else []
@@ -73,10 +73,9 @@ def pdf(
 ) -> None:
     """Write a receipt that verifies as one A4 page, for those who read no JSON."""
     from pfedge_runtime.errors import SignatureError
-    from pfedge_runtime.files.durable import require_vacant, write_atomic
-    from pfedge_runtime.files.encoding import read_file
-    from pfedge_runtime.receipts.pdf import receipt_pdf
-    from pfedge_runtime.signing.keys import PublicKey
+    from pfedge_runtime.files import read_file, require_vacant, write_atomic
+    from pfedge_runtime.receipts import receipt_pdf
+    from pfedge_runtime.signing import PublicKey
 
     require_vacant(out)
     page = receipt_pdf(read_file(path, SignatureError), [PublicKey.load(key)], source=str(path))
@@ -86,8 +85,8 @@ def pdf(
 
 def _compare(receipt: Receipt, bundle: Path) -> list[str]:
     """Compare a receipt with a bundle: none of the rows may be there."""
-    from pfedge_runtime.bank.sealed_bank import places_of
-    from pfedge_runtime.bundle.bundle import Bundle
+    from pfedge_runtime.bank import places_of
+    from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.errors import TombstoneError, UsageError
 
     opened = Bundle.open(bundle, read_bank=False)

@@ -19,11 +19,10 @@ def authorize(
 ) -> None:
     """Sign that the device of a receipt may accept its rows again. For that forget and that device only."""
     from pfedge_runtime.errors import SignatureError
-    from pfedge_runtime.files.durable import require_vacant, write_atomic
-    from pfedge_runtime.files.encoding import read_file
-    from pfedge_runtime.receipts.receipt import Receipt
-    from pfedge_runtime.receipts.restoration import authorize as sign
-    from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+    from pfedge_runtime.files import read_file, require_vacant, write_atomic
+    from pfedge_runtime.receipts import Receipt
+    from pfedge_runtime.receipts import authorize as sign
+    from pfedge_runtime.signing import PrivateKey, PublicKey
 
     require_vacant(out)
     given = Receipt.verify(read_file(receipt, SignatureError), [PublicKey.load(device)], source=str(receipt))
@@ -40,10 +39,10 @@ def restore(
 
     The row does not come back by this: a bundle that has it is accepted again, and sealed rows need their keys anew.
     """
-    from pfedge_runtime.device.state import DeviceState
+    from pfedge_runtime.device import DeviceState
     from pfedge_runtime.errors import SignatureError
-    from pfedge_runtime.files.encoding import read_file
-    from pfedge_runtime.receipts.restoration import restore as lift
+    from pfedge_runtime.files import read_file
+    from pfedge_runtime.receipts import restore as lift
 
     finish_decided()
     state = DeviceState.at()

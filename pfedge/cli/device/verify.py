@@ -31,9 +31,9 @@ def verify(
     \b
     pfedge verify bundle --key signer.pub --selftest
     """
-    from pfedge_runtime.bundle.bundle import Bundle, trusted_keys
+    from pfedge_runtime.bundle import Bundle, trusted_keys
     from pfedge_runtime.errors import PfedgeError
-    from pfedge_runtime.signing.keys import PublicKey
+    from pfedge_runtime.signing import PublicKey
 
     keys = [PublicKey.load(key)] if key else trusted_keys()
     finish_decided(bundle)
@@ -50,11 +50,9 @@ def verify(
         "sealed": manifest.sealed,
     }
     if selftest:
-        from pfedge_runtime.engines.opening import open_engine
-        from pfedge_runtime.engines.providers import Device
-        from pfedge_runtime.engines.selftest import run_selftest
+        from pfedge_runtime.engines import ExecutionDevice, open_engine, run_selftest
 
-        outcome = run_selftest(opened, open_engine(opened, device), precision=Device.parse(device).precision)
+        outcome = run_selftest(opened, open_engine(opened, device), precision=ExecutionDevice.parse(device).precision)
         result["selftest"] = {**vars(outcome), "passed": outcome.passed}
         if not outcome.passed:
             message = (

@@ -98,8 +98,8 @@ def export(
         from pfedge.exporting import ExportSettings, export_run
         from pfedge.runs.run import Run
         from pfedge_export.tensorrt import EngineBuilder, build_engines
-    from pfedge_runtime.bundle.bundle import MANIFEST, Bundle
-    from pfedge_runtime.signing.keys import PrivateKey
+    from pfedge_runtime.bundle import MANIFEST, Bundle
+    from pfedge_runtime.signing import PrivateKey
 
     builder = EngineBuilder(to) if to != "onnx" else None  # what is missing is said before the long work
     outcome: dict[str, Any] = {}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pfedge.backbone.backbone import Backbone
 from pfedge.backbone.embedding import Embedding
 from pfedge.data import Split
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
+from pfedge_runtime.bank import StatisticsBank
 
 EMBED_BATCH = 16
 SCALE_BITS = 12

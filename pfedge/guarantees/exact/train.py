@@ -29,9 +29,7 @@ from pfedge.progress import bars
 from pfedge.runs.run import Run
 from pfedge.training import plots
 from pfedge.training.calibration import ACCEPTANCE
-from pfedge_runtime.bank.discriminant import own_threshold
-from pfedge_runtime.bank.statistics import RowStatistics, quantise, summarise
-from pfedge_runtime.bank.statistics_bank import RowKey, StatisticsBank
+from pfedge_runtime.bank import RowKey, RowStatistics, StatisticsBank, own_threshold, quantise, summarise
 
 FLUSH = 512
 Rows = dict[RowKey, RowStatistics]

@@ -21,7 +21,7 @@ from pfedge.backbone.backbone import Backbone
 from pfedge.backbone.blocks import attend_one_way, one_way, take_apart
 from pfedge.backbone.embedding import Embedding, EmbeddingSpec
 from pfedge.guarantees.shared.model import bank_of, load_rows, rows_state
-from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank import PromptBank
 
 ROW_GROUP = 16
 

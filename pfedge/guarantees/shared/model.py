@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pfedge_runtime.bank.prompt_bank import PromptBank
+from pfedge_runtime.bank import PromptBank
 
 if TYPE_CHECKING:
     from pfedge.backbone.backbone import Backbone

@@ -40,7 +40,7 @@ from pfedge.training import plots
 from pfedge.training.calibration import calibrate, calibration_split
 from pfedge.version import versions
 from pfedge_runtime.errors import UsageError
-from pfedge_runtime.inputs.preprocess import Preprocess
+from pfedge_runtime.inputs import Preprocess
 
 GUARANTEE = "shared"
 LR = 1e-3

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pfedge_runtime.errors import BankError
-from pfedge_runtime.files.encoding import told
+from pfedge_runtime.files import safe_reason
 
 METADATA = '{"__metadata__":'
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("|u1")}
@@ -31,7 +31,7 @@ DIMENSIONS = 2  # no part of a row has more
 FIELDS = 3  # of an entry: dtype, shape, data_offsets
 
 
-class Fleeting(bytearray):
+class ZeroizedBytes(bytearray):
     """Bytes that are overwritten with zeros once nothing refers to them any more, arrays made of them included."""
 
     def __del__(self) -> None:
@@ -40,21 +40,21 @@ class Fleeting(bytearray):
             ctypes.memset((ctypes.c_char * len(self)).from_buffer(self), 0, len(self))
 
 
-def empty_fleeting(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Return an array of zeros in fleeting memory."""
+def zeroized_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array of zeros in zeroized memory."""
     kind = np.dtype(dtype)
     size = math.prod(shape)
-    return np.frombuffer(Fleeting(size * kind.itemsize), dtype=kind, count=size).reshape(shape)
+    return np.frombuffer(ZeroizedBytes(size * kind.itemsize), dtype=kind, count=size).reshape(shape)
 
 
-def fleeting(array: NDArray[Any], rows: Sequence[int]) -> NDArray[Any]:
-    """Return a copy of some of an array's rows in fleeting memory."""
-    copy = empty_fleeting((len(rows), *array.shape[1:]), array.dtype)
+def zeroized_copy(array: NDArray[Any], rows: Sequence[int]) -> NDArray[Any]:
+    """Return a copy of some of an array's rows in zeroized memory."""
+    copy = zeroized_empty((len(rows), *array.shape[1:]), array.dtype)
     np.take(array, rows, axis=0, out=copy, mode="clip")  # the other modes make a copy in between
     return copy
 
 
-def read_fleeting(path: Path) -> Fleeting:
+def read_zeroized(path: Path) -> ZeroizedBytes:
     """Return a file's bytes.
 
     Raises:
@@ -65,7 +65,7 @@ def read_fleeting(path: Path) -> Fleeting:
         raise BankError(message)
     try:
         with path.open("rb", buffering=0) as file:
-            data = Fleeting(path.stat().st_size)
+            data = ZeroizedBytes(path.stat().st_size)
             size = 0
             while size < len(data) and (count := file.readinto(memoryview(data)[size:])):
                 size += count
@@ -81,7 +81,7 @@ def read_fleeting(path: Path) -> Fleeting:
         raise BankError(message) from error
 
 
-def encode(tensors: dict[str, NDArray[Any]], form: str) -> Fleeting:
+def encode(tensors: dict[str, NDArray[Any]], form: str) -> ZeroizedBytes:
     """Return the encoding of named arrays (float32, int64, uint8), with `form` as the metadata entry `format`."""
     order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     entries, end = [f'{METADATA}{{"format":{json.dumps(form, ensure_ascii=False)}}}'], 0
@@ -94,7 +94,7 @@ def encode(tensors: dict[str, NDArray[Any]], form: str) -> Fleeting:
         entries.append(f'{label}:{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{start},{end}]}}')
     header = (",".join(entries) + "}").encode()
     header += b" " * (-len(header) % 8)
-    data = Fleeting(8 + len(header) + end)
+    data = ZeroizedBytes(8 + len(header) + end)
     struct.pack_into("<Q", data, 0, len(header))
     data[8 : 8 + len(header)] = header
     target, at = memoryview(data), 8 + len(header)
@@ -138,7 +138,7 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
         if 8 + size + end != len(data):
             raise ValueError(end)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, struct.error) as error:
-        message = f"{source} is damaged or not a bank: {told(error)}"
+        message = f"{source} is damaged or not a bank: {safe_reason(error)}"
         raise BankError(message) from error
     return arrays, form
 

@@ -8,7 +8,6 @@ smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime._compat import once
-from pfedge_runtime.bank.codec import Fleeting, decode, empty_fleeting, flat_bytes, fleeting, read_fleeting
-from pfedge_runtime.bank.records import FORMAT, PARTS, Records
+from pfedge_runtime._compat import cached_property
+from pfedge_runtime.bank.codec import ZeroizedBytes, decode, flat_bytes, read_zeroized, zeroized_copy, zeroized_empty
+from pfedge_runtime.bank.records import PARTS, PROMPT_FORMAT, Records
+from pfedge_runtime.bank.rows import CLASS_ID
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
-
-CLASS_ID = re.compile("0|[1-9][0-9]{0,14}")
 
 Floats = NDArray[np.float32]
 
@@ -89,7 +87,7 @@ class PromptBank:
         smaller = object.__new__(PromptBank)  # rows of a bank that was checked need no checking
         object.__setattr__(smaller, "class_ids", tuple(self.class_ids[position] for position in index))
         for part in PARTS:
-            rows = fleeting(getattr(self, part), index)
+            rows = zeroized_copy(getattr(self, part), index)
             rows.flags.writeable = False
             object.__setattr__(smaller, part, rows)
         if "_row_digests" in vars(self):
@@ -123,7 +121,7 @@ class PromptBank:
             if len(shapes) != 1:
                 message = f"rows whose {part} differ in shape do not fit into one bank"
                 raise BankError(message)
-            parts[part] = empty_fleeting((len(places), *shapes.pop()), np.float32)
+            parts[part] = zeroized_empty((len(places), *shapes.pop()), np.float32)
             for position, (_, number, at) in enumerate(places):
                 parts[part][position] = getattr(banks[number], part)[at]
         return cls(tuple(class_id for class_id, _, _ in places), **parts)
@@ -155,7 +153,7 @@ class PromptBank:
         """Return the SHA-256 that identifies one row's content, whatever bank it stands in."""
         return self._row_digests[class_id]
 
-    @once
+    @cached_property
     def _row_digests(self) -> dict[int, str]:
         """The digest of each row by class id; banks made of this one take theirs from here."""
         arrays = {part: getattr(self, part) for part in PARTS}
@@ -178,7 +176,7 @@ class PromptBank:
         rows = "".join(f"|{class_id}:{self.row_digest(class_id)}" for class_id in self.class_ids)
         return hashlib.sha256(f"pfedge-bank/1{rows}".encode()).hexdigest()
 
-    def to_bytes(self) -> Fleeting:
+    def to_bytes(self) -> ZeroizedBytes:
         """Return the safetensors encoding, with tensors `rows.<class id>.<part>`, as `tensors.encode` would give it.
 
         A thousand rows are written in one go: the general encoder takes several times as long.
@@ -198,8 +196,8 @@ class PromptBank:
         if records is not None:
             return _checked(records.class_ids, records.read(data), source)
         arrays, form = decode(data, source)
-        if form != FORMAT:
-            message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
+        if form != PROMPT_FORMAT:
+            message = f"{source} is not a bank of format {PROMPT_FORMAT}: its format is {form}"
             raise BankError(message)
         return _assemble(arrays, source)
 
@@ -210,7 +208,7 @@ class PromptBank:
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        return cls.from_bytes(read_fleeting(path), source=str(path))
+        return cls.from_bytes(read_zeroized(path), source=str(path))
 
 
 def require_known(class_ids: set[int], known: Iterable[int]) -> None:
@@ -251,7 +249,7 @@ def _assemble(arrays: dict[str, NDArray[Any]], source: str) -> PromptBank:
         if len(kinds) != 1 or parts[0].dtype != np.float32:
             message = f"{source} has rows whose {part} differ in shape or dtype: {sorted(map(str, kinds))}"
             raise BankError(message)
-        stacked[part] = np.stack(parts, out=empty_fleeting((len(parts), *parts[0].shape), np.float32))
+        stacked[part] = np.stack(parts, out=zeroized_empty((len(parts), *parts[0].shape), np.float32))
     return _checked(class_ids, stacked, source)
 
 

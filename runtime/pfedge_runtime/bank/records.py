@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime._compat import once
-from pfedge_runtime.bank.codec import METADATA, Fleeting, empty_fleeting
+from pfedge_runtime._compat import cached_property
+from pfedge_runtime.bank.codec import METADATA, ZeroizedBytes, zeroized_empty
 
-FORMAT = "pfedge-bank/1"
+PROMPT_FORMAT = "pfedge-bank/1"
 PARTS = ("head_bias", "head_weight", "prompts", "threshold")
 ROW_ID = re.compile(rb'"rows\.([0-9]{1,15})\.threshold"')
 ROW_SHAPES = re.compile(
@@ -64,15 +64,15 @@ class Records:
         """The shape of each part of a row, in the order in which they lie."""
         return dict(zip(PARTS, ((), (self.features,), (self.tokens, self.width), ()), strict=True))
 
-    @once
+    @cached_property
     def order(self) -> list[int]:
         """Positions in `class_ids` in the order in which the rows lie: that of their names, 10 before 2."""
         return sorted(range(len(self.class_ids)), key=lambda position: f"{self.class_ids[position]}.")
 
-    @once
+    @cached_property
     def header(self) -> bytes:
         """All that stands before the first record."""
-        entries, end = [f'{METADATA}{{"format":"{FORMAT}"}}'], 0
+        entries, end = [f'{METADATA}{{"format":"{PROMPT_FORMAT}"}}'], 0
         parts = [(name, ",".join(map(str, shape)), 4 * math.prod(shape)) for name, shape in self.shapes.items()]
         for position in self.order:
             for name, shape, size in parts:
@@ -90,9 +90,9 @@ class Records:
         """How many bytes the whole has."""
         return len(self.header) + 4 * len(self.class_ids) * sum(map(math.prod, self.shapes.values()))
 
-    def write(self, parts: dict[str, Floats]) -> Fleeting:
+    def write(self, parts: dict[str, Floats]) -> ZeroizedBytes:
         """Return the encoding of the parts `[R, ...]` of the rows, in class-id order."""
-        data = Fleeting(self.size)
+        data = ZeroizedBytes(self.size)
         data[: len(self.header)] = self.header
         place = np.argsort(self.order)
         for name, columns in self._columns(data).items():
@@ -100,10 +100,10 @@ class Records:
         return data
 
     def read(self, data: bytes | bytearray) -> dict[str, Floats]:
-        """Return the parts `[R, ...]` of the rows, in class-id order: copies in fleeting memory."""
+        """Return the parts `[R, ...]` of the rows, in class-id order: copies in zeroized memory."""
         parts = {}
         for name, columns in self._columns(data).items():
-            rows = empty_fleeting(columns.shape, np.float32)
+            rows = zeroized_empty(columns.shape, np.float32)
             rows[self.order] = columns
             parts[name] = rows.reshape(len(rows), *self.shapes[name])
         return parts

@@ -17,19 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pfedge_runtime.bank.codec import Fleeting, decode, encode, read_fleeting
+from pfedge_runtime.bank.codec import ZeroizedBytes, decode, encode, read_zeroized
 from pfedge_runtime.bank.decision import Bank
 from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.records import FORMAT as PROMPT_FORMAT
+from pfedge_runtime.bank.records import PROMPT_FORMAT
+from pfedge_runtime.bank.rows import RowKey
 from pfedge_runtime.bank.statistics import RowStatistics
-from pfedge_runtime.bank.statistics_bank import KeyedRows, RowKey, StatisticsBank
+from pfedge_runtime.bank.statistics_bank import KeyedRows, StatisticsBank
 from pfedge_runtime.errors import BankError, LastRowError, SealError
-from pfedge_runtime.files.encoding import canonical_json, parse_json, told
+from pfedge_runtime.files import canonical_json, parse_json, safe_reason
 
-FORMAT = "pfedge-sealed/1"
+SEALED_FORMAT = "pfedge-sealed/1"
 NONCE, TAG, KEY_BYTES = 12, 16, 32
-
-Place = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,14 @@ class SealedBank(KeyedRows):
     def digest(self) -> str:
         """Return the SHA-256 of the bank: its rows and the digests of what stands for them."""
         rows = "".join(f"|{key}:{hashlib.sha256(data).hexdigest()}" for key, data in self.rows.items())
-        return hashlib.sha256(f"{FORMAT}|{self.of}{rows}".encode()).hexdigest()
+        return hashlib.sha256(f"{SEALED_FORMAT}|{self.of}{rows}".encode()).hexdigest()
 
-    def to_bytes(self) -> Fleeting:
+    def to_bytes(self) -> ZeroizedBytes:
         """Return the safetensors encoding, `rows.<class id>[@<source>].sealed`."""
         tensors = {f"rows.{key}.sealed": np.frombuffer(data, dtype=np.uint8) for key, data in self.rows.items()}
-        return encode(tensors, canonical_json({"format": FORMAT, "of": self.of}).decode())
+        return encode(tensors, canonical_json({"format": SEALED_FORMAT, "of": self.of}).decode())
 
-    def open(self, keys: Mapping[Place, bytes], digests: Mapping[Place, str]) -> Bank:
+    def open(self, keys: Mapping[RowKey, bytes], digests: Mapping[RowKey, str]) -> Bank:
         """Decrypt every row.
 
         Args:
@@ -85,7 +84,7 @@ class SealedBank(KeyedRows):
             if place not in keys:
                 message = f"row {key} is sealed and this device has no key for it: pfedge adopt --keys FILE"
                 raise SealError(message)
-            plain = Fleeting(max(0, len(data) - NONCE - TAG))
+            plain = ZeroizedBytes(max(0, len(data) - NONCE - TAG))
             try:
                 context = _context(key, digests.get(place, ""))
                 AESGCM(keys[place]).decrypt_into(data[:NONCE], data[NONCE:], context, plain)
@@ -111,8 +110,8 @@ class SealedBank(KeyedRows):
         arrays, form = decode(data, source)
         try:
             about = parse_json(form, source, BankError)
-            if about["format"] != FORMAT or set(about) != {"format", "of"} or not isinstance(about["of"], str):
-                message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
+            if about["format"] != SEALED_FORMAT or set(about) != {"format", "of"} or not isinstance(about["of"], str):
+                message = f"{source} is not a bank of format {SEALED_FORMAT}: its format is {form}"
                 raise BankError(message)
             rows = {}
             for name, array in arrays.items():
@@ -123,7 +122,7 @@ class SealedBank(KeyedRows):
                     raise BankError(message)
                 rows[RowKey.parse(key)] = array.tobytes()
         except (ValueError, TypeError, KeyError) as error:
-            message = f"{source} is damaged or not a bank of sealed rows: {told(error)}"
+            message = f"{source} is damaged or not a bank of sealed rows: {safe_reason(error)}"
             raise BankError(message) from error
         if not rows:
             message = f"{source} has no rows"
@@ -137,10 +136,10 @@ class SealedBank(KeyedRows):
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        return cls.from_bytes(read_fleeting(path), source=str(path))
+        return cls.from_bytes(read_zeroized(path), source=str(path))
 
 
-def without(bank: Bank | SealedBank, places: Iterable[Place]) -> Bank | SealedBank:
+def without(bank: Bank | SealedBank, places: Iterable[RowKey]) -> Bank | SealedBank:
     """Return a bank, sealed or not, without some of its rows.
 
     Raises:
@@ -152,14 +151,14 @@ def without(bank: Bank | SealedBank, places: Iterable[Place]) -> Bank | SealedBa
     return bank.keep(key for key in bank.rows if (key.class_id, key.source) not in unwanted)
 
 
-def places_of(bank: Bank | SealedBank) -> tuple[Place, ...]:
+def places_of(bank: Bank | SealedBank) -> tuple[RowKey, ...]:
     """Return class id and source of each row."""
     if isinstance(bank, PromptBank):
         return tuple((class_id, "") for class_id in bank.class_ids)
     return tuple((key.class_id, key.source) for key in bank.rows)
 
 
-def seal(bank: Bank) -> tuple[SealedBank, dict[Place, bytes]]:
+def seal(bank: Bank) -> tuple[SealedBank, dict[RowKey, bytes]]:
     """Encrypt each row under a new key, and return both."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -176,7 +175,7 @@ def seal(bank: Bank) -> tuple[SealedBank, dict[Place, bytes]]:
 
 
 def _context(key: RowKey, digest: str) -> bytes:
-    return canonical_json({"format": FORMAT, "row": str(key), "digest": digest})
+    return canonical_json({"format": SEALED_FORMAT, "row": str(key), "digest": digest})
 
 
 def _join(banks: list[Bank]) -> Bank:

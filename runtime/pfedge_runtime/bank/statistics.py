@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime._compat import once
+from pfedge_runtime._compat import cached_property
 from pfedge_runtime.errors import BankError
 
 EXACT_FLOAT = 2**53  # integers up to here are exact in float64
@@ -41,7 +41,7 @@ class RowStatistics:
     outer: Integers
     threshold: float = -np.inf
 
-    @once
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the row's content. A bank with fewer rows holds the same objects: each is hashed once."""
         digest = hashlib.sha256(f"pfedge-statistics-row/1|{self.count}|".encode())

@@ -17,42 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime._compat import once
-from pfedge_runtime.bank.codec import Fleeting, decode, empty_fleeting, encode, read_fleeting
+from pfedge_runtime._compat import cached_property
+from pfedge_runtime.bank.codec import ZeroizedBytes, decode, encode, read_zeroized, zeroized_empty
 from pfedge_runtime.bank.discriminant import Moments, Typicality, solve_head
-from pfedge_runtime.bank.prompt_bank import CLASS_ID, require_known
+from pfedge_runtime.bank.prompt_bank import require_known
+from pfedge_runtime.bank.rows import RowKey
 from pfedge_runtime.bank.statistics import Doubles, RowStatistics
 from pfedge_runtime.errors import BankError, LastRowError
-from pfedge_runtime.files.encoding import canonical_json, parse_json, told
+from pfedge_runtime.files import canonical_json, parse_json, safe_reason
 
-FORMAT = "pfedge-statistics/1"
+STATISTICS_FORMAT = "pfedge-statistics/1"
 PARTS = ("count", "outer", "sum", "threshold")
-
-
-@dataclass(frozen=True, order=True)
-class RowKey:
-    """What a row is of: a class, and a source (a clinic, say) where rows are kept apart by source."""
-
-    class_id: int
-    source: str = ""
-
-    def __str__(self) -> str:
-        """Return `3` or `3@clinic-7`."""
-        return f"{self.class_id}@{self.source}" if self.source else str(self.class_id)
-
-    @classmethod
-    def parse(cls, text: str) -> RowKey:
-        """Read back what `str` gave.
-
-        Raises:
-            ValueError: it is no key.
-        """
-        class_id, at, source = text.partition("@")
-        if not CLASS_ID.fullmatch(class_id) or (at and not source):
-            message = f"{text!r} is no row's key"
-            raise ValueError(message)
-        source.encode()  # half a surrogate pair, which JSON may name, has no encoding: a ValueError
-        return cls(int(class_id), source)
 
 
 @dataclass(frozen=True)
@@ -171,7 +146,7 @@ class StatisticsBank(KeyedRows):
             raise BankError(message)
         return StatisticsBank(self.rows | rows, self.scale_bits, self.shrinkage)
 
-    @once
+    @cached_property
     def classes(self) -> dict[int, RowStatistics]:
         """The statistics of each class, over all of its sources."""
         merged: dict[int, RowStatistics] = {}
@@ -187,7 +162,7 @@ class StatisticsBank(KeyedRows):
         """
         return self._head
 
-    @once
+    @cached_property
     def _head(self) -> Head:
         moments = Moments.of(list(self.classes.values()), self.scale_bits)
         weight, bias = solve_head(moments, self.shrinkage)
@@ -218,7 +193,7 @@ class StatisticsBank(KeyedRows):
             threshold[winner == position] = self._typicality.threshold(int(position), rows[position].threshold)
         return self._typicality.score(winner, embedding.astype(np.float64)), threshold
 
-    @once
+    @cached_property
     def _typicality(self) -> Typicality:
         try:
             return Typicality(Moments.of(list(self.classes.values()), self.scale_bits))
@@ -244,7 +219,7 @@ class StatisticsBank(KeyedRows):
             digest.update(f"|{key}:{self.row_digest(key)}".encode())
         return digest.hexdigest()
 
-    def to_bytes(self) -> Fleeting:
+    def to_bytes(self) -> ZeroizedBytes:
         """Return the safetensors encoding, `rows.<class id>[@<source>].<part>`: equal banks give equal bytes."""
         return encode(self.tensors(), canonical_json(self.about()).decode())
 
@@ -260,7 +235,7 @@ class StatisticsBank(KeyedRows):
 
     def about(self) -> dict[str, Any]:
         """Return the format and the settings that all rows share."""
-        return {"format": FORMAT, "scale_bits": self.scale_bits, "shrinkage": self.shrinkage}
+        return {"format": STATISTICS_FORMAT, "scale_bits": self.scale_bits, "shrinkage": self.shrinkage}
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray, *, source: str = "bank") -> StatisticsBank:
@@ -273,7 +248,7 @@ class StatisticsBank(KeyedRows):
         try:
             about = parse_json(form, source, BankError)
         except BankError as error:
-            message = f"{source} is not a bank of format {FORMAT}: its format is {form}"
+            message = f"{source} is not a bank of format {STATISTICS_FORMAT}: its format is {form}"
             raise BankError(message) from error
         return cls.from_tensors(tensors, about, source=source)
 
@@ -285,8 +260,8 @@ class StatisticsBank(KeyedRows):
             BankError: they are not those of a whole bank.
         """
         try:
-            if about["format"] != FORMAT:
-                message = f"{source} is not a bank of format {FORMAT}: its format is {about['format']}"
+            if about["format"] != STATISTICS_FORMAT:
+                message = f"{source} is not a bank of format {STATISTICS_FORMAT}: its format is {about['format']}"
                 raise BankError(message)
             known = set(about) == {"format", "scale_bits", "shrinkage"}
             if not known or type(about["scale_bits"]) is not int or type(about["shrinkage"]) not in (int, float):
@@ -303,7 +278,7 @@ class StatisticsBank(KeyedRows):
             rows = {key: _row(key, found, source) for key, found in parts.items()}
             return cls(rows, about["scale_bits"], float(about["shrinkage"]))
         except (ValueError, TypeError, KeyError) as error:
-            message = f"{source} is damaged or not a bank of statistics: {told(error)}"
+            message = f"{source} is damaged or not a bank of statistics: {safe_reason(error)}"
             raise BankError(message) from error
 
     @classmethod
@@ -313,7 +288,7 @@ class StatisticsBank(KeyedRows):
         Raises:
             BankError: the file is missing, cannot be read, or is not a whole bank.
         """
-        return cls.from_bytes(read_fleeting(path), source=str(path))
+        return cls.from_bytes(read_zeroized(path), source=str(path))
 
 
 def _row(key: RowKey, parts: dict[str, NDArray[np.generic]], source: str) -> RowStatistics:
@@ -330,7 +305,7 @@ def _row(key: RowKey, parts: dict[str, NDArray[np.generic]], source: str) -> Row
 
 
 def _own(array: NDArray[Any]) -> NDArray[np.int64]:
-    """Return a copy in fleeting memory of its own, so that the row can vanish while others of its file stay."""
-    copy: NDArray[np.int64] = empty_fleeting(array.shape, np.int64)
+    """Return a copy in zeroized memory of its own, so that the row can vanish while others of its file stay."""
+    copy: NDArray[np.int64] = zeroized_empty(array.shape, np.int64)
     copy[...] = array
     return copy

@@ -16,18 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.sealed_bank import Place, SealedBank, places_of, without
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
+from pfedge_runtime.bank import Bank, PromptBank, RowKey, SealedBank, StatisticsBank, places_of, without
 from pfedge_runtime.bundle.manifest import Manifest
-from pfedge_runtime.device.ledger import RowId
-from pfedge_runtime.device.state import DeviceState, record_refusal, require_allowed
+from pfedge_runtime.device import DeviceState, RowId, record_refusal, require_allowed
 from pfedge_runtime.errors import BankError, BundleError, KeyFileError, SealError, SignatureError, TombstoneError
-from pfedge_runtime.files.durable import write_atomic
-from pfedge_runtime.files.encoding import read_file, sha256_file
-from pfedge_runtime.signing.envelope import sign_statement, verify_statement
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.files import read_file, sha256_file, write_atomic
+from pfedge_runtime.signing import PrivateKey, PublicKey, sign_statement, verify_statement
 
 MANIFEST = "manifest.json"
 BANK = "bank.safetensors"
@@ -191,7 +185,7 @@ class Bundle:
         self._require_fit(bank)
         return bank
 
-    def _being_forgotten(self, stored: Bank | SealedBank) -> set[Place]:
+    def _being_forgotten(self, stored: Bank | SealedBank) -> set[RowKey]:
         """Return rows of this very bundle whose forget is decided and not finished: they are out from then on."""
         here = str(self.path.resolve())
         decided = {
@@ -217,7 +211,7 @@ class Bundle:
         self._require_rows(bank)
         return bank
 
-    def row_ids(self, places: Iterable[Place]) -> tuple[RowId, ...]:
+    def row_ids(self, places: Iterable[RowKey]) -> tuple[RowId, ...]:
         """Return what the manifest says of rows, by class id and source.
 
         Raises:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime._compat import once
+from pfedge_runtime._compat import cached_property
 from pfedge_runtime.errors import BundleError, UnknownClassError
-from pfedge_runtime.files.encoding import canonical_json, parse_json, read_file, told
-from pfedge_runtime.inputs.preprocess import Preprocess, preprocess_from_json, preprocess_to_json
+from pfedge_runtime.files import canonical_json, parse_json, read_file, safe_reason
+from pfedge_runtime.inputs import Preprocess, preprocess_from_json, preprocess_to_json
 
 SCHEMA = "pfedge-bundle/1"
 GUARANTEES = ("shared", "isolated", "exact")
@@ -92,7 +92,7 @@ class Manifest:
     sealed: bool = False
     audits: dict[str, str] = field(default_factory=dict, hash=False)
 
-    @once
+    @cached_property
     def rows(self) -> dict[tuple[int, str], str]:
         """The digest of each row at export, by class id and source."""
         return {(entry.id, source): row for entry in self.classes for source, row in entry.rows.items()}
@@ -167,7 +167,7 @@ class Manifest:
         try:
             return _from_json(value)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            message = f"{path} lacks or misstates a field: {told(error)}"
+            message = f"{path} lacks or misstates a field: {safe_reason(error)}"
             raise BundleError(message) from error
 
 

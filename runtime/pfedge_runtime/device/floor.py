@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pfedge_runtime.errors import StateError
-from pfedge_runtime.files.durable import make_folder, remove_leftovers, write_atomic
-from pfedge_runtime.files.encoding import canonical_json, parse_json, read_file
+from pfedge_runtime.files import canonical_json, make_folder, parse_json, read_file, remove_leftovers, write_atomic
 
 
 class Floor(Protocol):

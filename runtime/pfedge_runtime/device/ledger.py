@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pfedge_runtime.errors import LedgerError, SignatureError
-from pfedge_runtime.files.encoding import canonical_json, parse_json, read_file
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.files import canonical_json, parse_json, read_file
+from pfedge_runtime.signing import PrivateKey, PublicKey
 
 EMPTY = "0" * 64
 ACTS = {

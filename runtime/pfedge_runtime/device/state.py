@@ -22,9 +22,8 @@ from pathlib import Path
 from pfedge_runtime.device.floor import FileFloor, Floor, require_above
 from pfedge_runtime.device.ledger import Entry, Ledger, RowId, Tombstones
 from pfedge_runtime.errors import KeyFileError, LedgerError, SealError, StorageError, TombstoneError, UsageError
-from pfedge_runtime.files.durable import append_line, exclusive, make_folder
-from pfedge_runtime.files.encoding import read_file
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.files import append_line, exclusive, make_folder, read_file
+from pfedge_runtime.signing import PrivateKey, PublicKey
 
 STATE_DIR = "PFEDGE_STATE_DIR"
 FLOOR_FILE = "PFEDGE_FLOOR_FILE"

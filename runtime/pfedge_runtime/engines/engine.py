@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.decision import Bank
+from pfedge_runtime.bank import Bank
 
 BANK_INPUTS = {"prompts", "head_weight", "head_bias", "row_mask"}
 OUTPUTS = {"logits", "embedding"}

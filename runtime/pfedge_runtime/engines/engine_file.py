@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pfedge_runtime.errors import BundleError
-from pfedge_runtime.files.durable import staged_folder
-from pfedge_runtime.files.encoding import canonical_json, sha256_file
+from pfedge_runtime.files import canonical_json, sha256_file, staged_folder
 
 ENGINES = "engines"
 PLAN = "engine.plan"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pfedge_runtime.engines.engine import BANK_INPUTS, GraphInputs, Outputs, first_line
 from pfedge_runtime.engines.profile import Profile
-from pfedge_runtime.engines.providers import EP_CONTEXT, PROVIDERS, Device, missing_library, provider_options
+from pfedge_runtime.engines.providers import EP_CONTEXT, PROVIDERS, ExecutionDevice, missing_library, provider_options
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError
 
 
@@ -54,7 +54,7 @@ class OnnxRuntimeEngine:
             ProviderError: the execution provider did not load.
             BundleError: the graph cannot be loaded.
         """
-        self._device = Device.parse(device)
+        self._device = ExecutionDevice.parse(device)
         try:
             import onnxruntime
         except ImportError as error:

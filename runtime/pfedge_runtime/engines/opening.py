@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pfedge_runtime.bundle.bundle import GRAPH, Bundle
+from pfedge_runtime.bundle import GRAPH, Bundle
 from pfedge_runtime.engines.engine import Engine
 from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.engines.openvino_engine import OpenVinoEngine
 from pfedge_runtime.engines.profile import Profile
-from pfedge_runtime.engines.providers import PROVIDERS, Device
-from pfedge_runtime.files.encoding import canonical_json
+from pfedge_runtime.engines.providers import PROVIDERS, ExecutionDevice
+from pfedge_runtime.files import canonical_json
 
 
 def open_engine(bundle: Bundle, device: str = "cpu", *, threads: int = 0, max_batch: int = 32) -> Engine:
@@ -32,7 +32,7 @@ def open_engine(bundle: Bundle, device: str = "cpu", *, threads: int = 0, max_ba
         ProviderError: it did not load; there is no falling back to another.
         BundleError: the graph cannot be loaded.
     """
-    chosen = Device.parse(device)
+    chosen = ExecutionDevice.parse(device)
     if chosen.name == "openvino":
         return OpenVinoEngine(bundle.graph_path, precision=chosen.precision, threads=threads)
     if not PROVIDERS[chosen.name].prefix:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.decision import Bank
+from pfedge_runtime.bank import Bank
 from pfedge_runtime.engines.engine import BANK_INPUTS, OUTPUTS, Outputs, last_line
 from pfedge_runtime.errors import BundleError, MissingExtraError, ProviderError
 

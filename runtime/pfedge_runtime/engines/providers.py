@@ -1,6 +1,6 @@
 """ONNX Runtime's execution providers, by the names that pfedge gives to devices.
 
-    device = Device.parse("tensorrt:1")
+    device = ExecutionDevice.parse("tensorrt:1")
     options = provider_options(device, profile, cache=Path("bundle/engines/..."))
 
 A provider that is listed may still lack a library of its own: `missing_library` asks the system's loader which.
@@ -59,7 +59,7 @@ KNOWN = "cpu, cuda[:i], tensorrt[:i], rtx[:i], openvino or openvino:bf16"
 
 
 @dataclass(frozen=True)
-class Device:
+class ExecutionDevice:
     """Where a graph runs.
 
     Attributes:
@@ -73,7 +73,7 @@ class Device:
     precision: str = "fp32"
 
     @classmethod
-    def parse(cls, text: str) -> Device:
+    def parse(cls, text: str) -> ExecutionDevice:
         """Read `cpu`, `cuda:1`, `openvino:bf16`.
 
         Raises:
@@ -88,7 +88,9 @@ class Device:
         raise UsageError(message)
 
 
-def provider_options(device: Device, profile: Profile | None = None, cache: Path | None = None) -> dict[str, str]:
+def provider_options(
+    device: ExecutionDevice, profile: Profile | None = None, cache: Path | None = None
+) -> dict[str, str]:
     """Return the options that ONNX Runtime takes for a device.
 
     Args:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfedge_runtime.bundle.bundle import SELFTEST, Bundle
+from pfedge_runtime.bundle import SELFTEST, Bundle
 from pfedge_runtime.engines.engine import Engine
 from pfedge_runtime.errors import BundleError
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.decision import Bank
+from pfedge_runtime.bank import Bank
 from pfedge_runtime.engines.engine import Outputs
 from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.errors import UsageError

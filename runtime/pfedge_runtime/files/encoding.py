@@ -61,7 +61,7 @@ def parse_json(data: bytes | str, source: str, error_class: type[PfedgeError]) -
     return value
 
 
-def told(error: Exception) -> str:
+def safe_reason(error: Exception) -> str:
     """Return what an error says in a line, and nothing of the file it is about.
 
     A UnicodeDecodeError holds the bytes that it could not decode, other errors whatever was in their place.

@@ -11,19 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pfedge_runtime.bank.sealed_bank import KEY_BYTES, Place, SealedBank, places_of, without
-from pfedge_runtime.bank.statistics_bank import RowKey
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.device.ledger import Entry, RowId
-from pfedge_runtime.device.state import Writer, now
+from pfedge_runtime.bank import KEY_BYTES, RowKey, SealedBank, places_of, without
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.device import Entry, RowId, Writer, now
 from pfedge_runtime.errors import SealError, UsageError
-from pfedge_runtime.files.durable import erase, make_folder, write_secret
-from pfedge_runtime.files.encoding import canonical_json, parse_json, read_file, told
+from pfedge_runtime.files import canonical_json, erase, make_folder, parse_json, read_file, safe_reason, write_secret
 
 SCHEMA = "pfedge-keys/1"
 
 
-def write_keys(path: Path, model_id: str, keys: Mapping[Place, bytes]) -> None:
+def write_keys(path: Path, model_id: str, keys: Mapping[RowKey, bytes]) -> None:
     """Write the keys of sealed rows to a new file that only its owner may read.
 
     Raises:
@@ -33,7 +30,7 @@ def write_keys(path: Path, model_id: str, keys: Mapping[Place, bytes]) -> None:
     write_secret(path, canonical_json({"schema": SCHEMA, "model_id": model_id, "keys": named}))
 
 
-def read_keys(path: Path, model_id: str) -> dict[Place, bytes]:
+def read_keys(path: Path, model_id: str) -> dict[RowKey, bytes]:
     """Read a key file back.
 
     Raises:
@@ -55,7 +52,7 @@ def read_keys(path: Path, model_id: str) -> dict[Place, bytes]:
             message = f"{path} is damaged: a key has {KEY_BYTES} bytes"
             raise SealError(message)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = f"{path} is not a key file of pfedge: {told(error)}"
+        message = f"{path} is not a key file of pfedge: {safe_reason(error)}"
         raise SealError(message) from error
     return keys
 
@@ -78,7 +75,7 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
             message = f"{bundle.path} is not sealed: it needs no keys"
             raise UsageError(message)
         bundle.bank()  # refused if it brings a forgotten row back
-        found: dict[Place, bytes] = {}
+        found: dict[RowKey, bytes] = {}
     else:
         found = read_keys(keys, bundle.manifest.model_id) if keys else {}
     with bundle.state.writing() as writer:
@@ -98,7 +95,7 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
     return taken, tuple(sorted((row for row in dead if (row.class_id, row.source) in found), key=str))
 
 
-def _keep(writer: Writer, bundle: Bundle, keys: Mapping[Place, bytes]) -> None:
+def _keep(writer: Writer, bundle: Bundle, keys: Mapping[RowKey, bytes]) -> None:
     paths = {place: writer.state.row_key_path(bundle.manifest.model_id, *place) for place in keys}
     for place, path in paths.items():
         if path.exists() and path.stat().st_size == KEY_BYTES and path.read_bytes() != keys[place]:

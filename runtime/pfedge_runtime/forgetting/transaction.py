@@ -28,13 +28,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.sealed_bank import Place, SealedBank, places_of, without
-from pfedge_runtime.bundle.bundle import MANIFEST, Bundle
-from pfedge_runtime.bundle.manifest import ClassEntry, Manifest
-from pfedge_runtime.device.ledger import Entry, Ledger
-from pfedge_runtime.device.state import DeviceState, Writer, now
-from pfedge_runtime.engines.engine_file import list_engines
+from pfedge_runtime.bank import Bank, RowKey, SealedBank, places_of, without
+from pfedge_runtime.bundle import MANIFEST, Bundle, ClassEntry, Manifest
+from pfedge_runtime.device import DeviceState, Entry, Ledger, Writer, now
+from pfedge_runtime.engines import list_engines
 from pfedge_runtime.errors import (
     AlreadyForgottenError,
     BundleError,
@@ -44,7 +41,7 @@ from pfedge_runtime.errors import (
     UnknownClassError,
     UsageError,
 )
-from pfedge_runtime.files.durable import (
+from pfedge_runtime.files import (
     erase,
     exclusive,
     finish_erasing,
@@ -53,11 +50,11 @@ from pfedge_runtime.files.durable import (
     replace_erasing,
     require_sole_copy,
     require_writable,
+    sha256_file,
     staged_file,
     write_atomic,
 )
-from pfedge_runtime.files.encoding import sha256_file
-from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.receipts import Receipt
 
 REQUEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -305,7 +302,7 @@ def _destroy_keys(state: DeviceState, decision: Entry) -> None:
 
 def _plan(
     bundle: Bundle, classes: Sequence[str], sources: Sequence[str]
-) -> tuple[Forgetting, Bank | SealedBank, Bank | SealedBank, set[Place]]:
+) -> tuple[Forgetting, Bank | SealedBank, Bank | SealedBank, set[RowKey]]:
     """Return the plan, the bank as it is, the bank as it will be, and the rows that go."""
     if not classes and not sources:
         message = "name at least one class to forget: --class ID or --class NAME"
@@ -341,14 +338,14 @@ def _plan(
     return plan, stored, smaller, gone
 
 
-def _forgotten_before(bundle: Bundle, stored: Bank | SealedBank) -> set[Place]:
+def _forgotten_before(bundle: Bundle, stored: Bank | SealedBank) -> set[RowKey]:
     """Return rows of a bank that this device forgot: the bundle is a copy that brings them back."""
     tombstones, model_id = bundle.state.tombstones(), bundle.manifest.model_id
     rows = bundle.row_ids(places_of(stored))
     return {(r.class_id, r.source) for r in rows if tombstones.find(model_id, r.class_id, r.source, r.digest)}
 
 
-def _require_no_twin(bundle: Bundle, gone: Iterable[Place], kept: Iterable[Place]) -> None:
+def _require_no_twin(bundle: Bundle, gone: Iterable[RowKey], kept: Iterable[RowKey]) -> None:
     """Check that no row that stays has the content of one that goes: its tombstone would refuse the bundle."""
     digests = bundle.manifest.rows
     lost = {digests[place]: place for place in gone}

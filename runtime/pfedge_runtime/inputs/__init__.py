@@ -1,0 +1,26 @@
+"""From a file to the array that the graph takes: images, DICOM, sounds; sized as training sized them.
+
+    preprocess = preprocess_from_json(manifest["preprocess"])
+    array = preprocess(preprocess.read(Path("cell.png")))      # uint8 [H, W, 3], or float32 [frames, mels]
+
+May import: `files`, `errors`.
+"""
+
+from pfedge_runtime.inputs.audio import SOUND_SUFFIXES, AudioPreprocess, read_sound
+from pfedge_runtime.inputs.image import IMAGE_SUFFIXES, RESAMPLING, ImagePreprocess, Pixels, read_image
+from pfedge_runtime.inputs.preprocess import Preprocess, find_files, preprocess_from_json, preprocess_to_json
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "RESAMPLING",
+    "SOUND_SUFFIXES",
+    "AudioPreprocess",
+    "ImagePreprocess",
+    "Pixels",
+    "Preprocess",
+    "find_files",
+    "preprocess_from_json",
+    "preprocess_to_json",
+    "read_image",
+    "read_sound",
+]

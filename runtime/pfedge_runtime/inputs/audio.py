@@ -23,7 +23,7 @@ from pfedge_runtime.errors import InputError, MissingExtraError
 
 Features = NDArray[np.float32]
 
-SUFFIXES = frozenset({".wav", ".ogg", ".flac"})
+SOUND_SUFFIXES = frozenset({".wav", ".ogg", ".flac"})
 WINDOW_SECONDS = 0.025
 HOP_SECONDS = 0.010
 PREEMPHASIS = 0.97
@@ -70,7 +70,7 @@ class AudioPreprocess:
     kind: ClassVar[str] = "audio"
     input_name: ClassVar[str] = "features"
     dtype: ClassVar[str] = "float32"
-    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    suffixes: ClassVar[frozenset[str]] = SOUND_SUFFIXES
 
     @property
     def shape(self) -> tuple[int, int]:

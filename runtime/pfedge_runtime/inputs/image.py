@@ -22,7 +22,7 @@ from pfedge_runtime.errors import InputError, MissingExtraError
 
 Pixels = NDArray[np.uint8]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -52,7 +52,7 @@ class ImagePreprocess:
     kind: ClassVar[str] = "image"
     input_name: ClassVar[str] = "images"
     dtype: ClassVar[str] = "uint8"
-    suffixes: ClassVar[frozenset[str]] = SUFFIXES
+    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES
 
     @property
     def shape(self) -> tuple[int, int, int]:

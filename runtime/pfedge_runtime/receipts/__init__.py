@@ -1,0 +1,25 @@
+"""Proof that rows were forgotten: receipts, pages for people, a fleet's standing, and how a forget is undone.
+
+    receipt = Receipt.verify(Path("receipt.json").read_bytes(), [PublicKey.load(Path("device.pub"))])
+    receipt.proved()
+
+May import: `bundle`, `device`, `bank`, `signing`, `files`, `errors`.
+"""
+
+from pfedge_runtime.receipts.fleet import FleetStatus, Standing, fleet_status, read_devices
+from pfedge_runtime.receipts.pdf import receipt_pdf
+from pfedge_runtime.receipts.receipt import Receipt
+from pfedge_runtime.receipts.restoration import authorize, require_trustable, restore, trust
+
+__all__ = [
+    "FleetStatus",
+    "Receipt",
+    "Standing",
+    "authorize",
+    "fleet_status",
+    "read_devices",
+    "receipt_pdf",
+    "require_trustable",
+    "restore",
+    "trust",
+]

@@ -15,12 +15,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.device.ledger import LEDGER_BYTES, Ledger
+from pfedge_runtime.device import LEDGER_BYTES, Ledger
 from pfedge_runtime.errors import KeyFileError, LedgerError, PfedgeError, SignatureError, UsageError
-from pfedge_runtime.files.encoding import parse_json, read_file
+from pfedge_runtime.files import parse_json, read_file
 from pfedge_runtime.receipts.receipt import PREDICATE, Receipt
-from pfedge_runtime.signing.envelope import read_unverified
-from pfedge_runtime.signing.keys import PublicKey
+from pfedge_runtime.signing import PublicKey, read_unverified
 
 FORGOTTEN, IN_PART, RESTORED, OVERDUE, PENDING = "forgotten", "in part", "restored", "overdue", "pending"
 STATES = {
@@ -35,7 +34,7 @@ LEDGER_SUFFIX = ".jsonl"
 
 
 @dataclass(frozen=True)
-class Device:
+class ExpectedDevice:
     """A device that is expected to forget.
 
     Attributes:
@@ -81,7 +80,7 @@ class Standing:
         ledger_problem: why they do not verify, or contradict a receipt; empty where all is well.
     """
 
-    device: Device
+    device: ExpectedDevice
     state: str
     evidence: tuple[Evidence, ...]
     ledgers: tuple[Path, ...]
@@ -149,7 +148,7 @@ class FleetStatus:
         }
 
 
-def read_devices(path: Path) -> tuple[Device, ...]:
+def read_devices(path: Path) -> tuple[ExpectedDevice, ...]:
     """Read which devices are expected: `NAME PUBLIC_KEY_FILE [YYYY-MM-DD]` a line, `#` begins a comment.
 
     Raises:
@@ -161,7 +160,7 @@ def read_devices(path: Path) -> tuple[Device, ...]:
     except UnicodeDecodeError as error:
         message = f"{path} is not a text file in UTF-8"
         raise UsageError(message) from error
-    devices: list[Device] = []
+    devices: list[ExpectedDevice] = []
     for number, line in enumerate(lines, start=1):
         words = line.split()
         comment = next((index for index, word in enumerate(words) if word.startswith("#")), len(words))
@@ -183,7 +182,7 @@ def read_devices(path: Path) -> tuple[Device, ...]:
 
 
 def fleet_status(
-    paths: Iterable[Path], devices: Sequence[Device], *, today: date, wanted: str = "", model_id: str = ""
+    paths: Iterable[Path], devices: Sequence[ExpectedDevice], *, today: date, wanted: str = "", model_id: str = ""
 ) -> FleetStatus:
     """Say of each device whether it has forgotten what is wanted.
 
@@ -220,7 +219,7 @@ def fleet_status(
 class _Sorter:
     """Files by the device that they claim to be of; receipts only if it signed them."""
 
-    devices: dict[str, Device]
+    devices: dict[str, ExpectedDevice]
     receipts: dict[str, list[Evidence]] = field(default_factory=dict)
     ledgers: dict[str, dict[Path, bytes]] = field(default_factory=dict)
     problems: list[Remark] = field(default_factory=list)
@@ -267,7 +266,7 @@ class _Sorter:
         return claimed
 
 
-def _parse_device(words: list[str], folder: Path) -> Device:
+def _parse_device(words: list[str], folder: Path) -> ExpectedDevice:
     """Read the words of a line.
 
     Raises:
@@ -282,7 +281,7 @@ def _parse_device(words: list[str], folder: Path) -> Device:
     if due is not None and due.isoformat() != words[2]:
         message = f"a date is written YYYY-MM-DD, got {words[2]!r}"
         raise ValueError(message)
-    return Device(words[0], PublicKey.load(folder / words[1]), due)
+    return ExpectedDevice(words[0], PublicKey.load(folder / words[1]), due)
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -355,7 +354,7 @@ def _reach(receipt: Receipt, wanted: str) -> str:
     return IN_PART if any(wanted == name for name, _ in names) else ""
 
 
-def _state(device: Device, asked: list[Evidence], wanted: str, today: date) -> str:
+def _state(device: ExpectedDevice, asked: list[Evidence], wanted: str, today: date) -> str:
     reached = {_reach(one.receipt, wanted) for one in asked if not one.restored}
     for state in (FORGOTTEN, IN_PART):
         if state in reached:

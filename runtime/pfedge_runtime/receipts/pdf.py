@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from pfedge_runtime.device.ledger import RowId
+from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
 from pfedge_runtime.receipts.receipt import REACH, Receipt
-from pfedge_runtime.signing.keys import PublicKey
+from pfedge_runtime.signing import PublicKey
 
 if TYPE_CHECKING:
     from fpdf import FPDF

@@ -12,11 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pfedge_runtime.device.ledger import Entry, RowId
+from pfedge_runtime.device import Entry, RowId
 from pfedge_runtime.errors import SignatureError
-from pfedge_runtime.files.encoding import told
-from pfedge_runtime.signing.envelope import read_unverified, sign_statement, verify_statement
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.files import safe_reason
+from pfedge_runtime.signing import PrivateKey, PublicKey, read_unverified, sign_statement, verify_statement
 
 PREDICATE = "pfedge/forget/v1"
 REACH = {
@@ -151,7 +150,7 @@ class Receipt:
             if not all(isinstance(text, str) for text in texts) or type(receipt.ledger_lines) is not int:
                 raise TypeError(texts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"{source} lacks or misstates a field: {told(error)}"
+            message = f"{source} lacks or misstates a field: {safe_reason(error)}"
             raise SignatureError(message) from error
         return receipt
 

@@ -10,12 +10,10 @@ that has them is accepted again, and keys of sealed rows must be adopted anew.
 
 from __future__ import annotations
 
-from pfedge_runtime.device.ledger import Entry
-from pfedge_runtime.device.state import DeviceState, now
+from pfedge_runtime.device import DeviceState, Entry, now
 from pfedge_runtime.errors import SignatureError, StateError, UsageError
 from pfedge_runtime.receipts.receipt import Receipt
-from pfedge_runtime.signing.envelope import sign_statement, verify_statement
-from pfedge_runtime.signing.keys import PrivateKey, PublicKey
+from pfedge_runtime.signing import PrivateKey, PublicKey, sign_statement, verify_statement
 
 PREDICATE = "pfedge/restore/v1"
 

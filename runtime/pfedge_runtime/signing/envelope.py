@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from pfedge_runtime.errors import SignatureError
-from pfedge_runtime.files.encoding import canonical_json, parse_json, told
+from pfedge_runtime.files import canonical_json, parse_json, safe_reason
 from pfedge_runtime.signing.keys import PrivateKey, PublicKey
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -76,7 +76,7 @@ def _read(data: bytes, source: str) -> Any:  # noqa: ANN401 -- the library's Env
         if not all(isinstance(text, str) for text in (envelope.payload_type, *envelope.signatures)):
             raise TypeError(envelope.payload_type)
     except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
-        message = f"{source} is not a DSSE envelope: {told(error)}"
+        message = f"{source} is not a DSSE envelope: {safe_reason(error)}"
         raise SignatureError(message) from error
     return envelope
 

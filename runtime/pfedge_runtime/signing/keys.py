@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from pfedge_runtime.errors import KeyFileError, SignatureError, StorageError
-from pfedge_runtime.files.durable import write_atomic, write_secret
-from pfedge_runtime.files.encoding import read_file
+from pfedge_runtime.files import read_file, write_atomic, write_secret
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.records import FORMAT as PROMPT_FORMAT
-from pfedge_runtime.bank.sealed_bank import FORMAT as SEALED_FORMAT
-from pfedge_runtime.bank.sealed_bank import Place, SealedBank, places_of, without
-from pfedge_runtime.bank.statistics_bank import FORMAT as STATISTICS_FORMAT
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
-from pfedge_runtime.bundle.bundle import BANK, MANIFEST, Bundle
-from pfedge_runtime.device.ledger import RowId
-from pfedge_runtime.device.state import LEDGER, DeviceState
+from pfedge_runtime.bank import (
+    PROMPT_FORMAT,
+    SEALED_FORMAT,
+    STATISTICS_FORMAT,
+    Bank,
+    PromptBank,
+    RowKey,
+    SealedBank,
+    StatisticsBank,
+    places_of,
+    without,
+)
+from pfedge_runtime.bundle import BANK, MANIFEST, Bundle
+from pfedge_runtime.device import LEDGER, DeviceState, RowId
 from pfedge_runtime.errors import PfedgeError
-from pfedge_runtime.files.durable import replace_erasing, require_sole_copy, staged_file
-from pfedge_runtime.forgetting.transaction import forget, plan_forget
+from pfedge_runtime.files import replace_erasing, require_sole_copy, staged_file
+from pfedge_runtime.forgetting import forget, plan_forget
 from pfedge_runtime.sweeping.archives import HEAD, Readable, archive_kind, look_into
 from pfedge_runtime.sweeping.traces import Mark, Trace
 
@@ -144,7 +148,7 @@ class _Sweeper:
             return
         yield from self._loose(path, stored)
 
-    def _open(self, folder: Path) -> tuple[Bundle, Bank | SealedBank, dict[Place, RowId]] | None:
+    def _open(self, folder: Path) -> tuple[Bundle, Bank | SealedBank, dict[RowKey, RowId]] | None:
         """Return a bundle, its bank and the rows found in it; None where it is no bundle that this device opens."""
         try:
             bundle = Bundle.open(folder, read_bank=False, state=self.state)
@@ -154,7 +158,7 @@ class _Sweeper:
             return None
         return bundle, stored, self.trace.rows_in(stored, digests)
 
-    def _bundle(self, bundle: Bundle, stored: Bank | SealedBank, held: dict[Place, RowId]) -> Iterator[Finding]:
+    def _bundle(self, bundle: Bundle, stored: Bank | SealedBank, held: dict[RowKey, RowId]) -> Iterator[Finding]:
         """Forget rows in another bundle, which then has a receipt of its own."""
         every = places_of(stored)
         classes = [c for c in stored.class_ids if all(place in held for place in every if place[0] == c)]

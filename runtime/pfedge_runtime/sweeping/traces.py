@@ -17,13 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.codec import empty_fleeting, flat_bytes, fleeting
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.sealed_bank import Place, SealedBank, places_of, without
-from pfedge_runtime.bank.statistics_bank import RowKey
-from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.device.ledger import RowId
+from pfedge_runtime.bank import (
+    Bank,
+    PromptBank,
+    RowKey,
+    SealedBank,
+    flat_bytes,
+    places_of,
+    without,
+    zeroized_copy,
+    zeroized_empty,
+)
+from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import LastRowError, SealError
 from pfedge_runtime.sweeping.archives import Readable
 
@@ -56,7 +62,7 @@ class Windows:
 
     Attributes:
         keys: uint64 `[N]`, increasing.
-        content: uint8 `[N, 64]`, in fleeting memory.
+        content: uint8 `[N, 64]`, in zeroized memory.
         marks: what each is of.
         sieve: bool `[2**bits]`: whether a key with these highest bits is among them.
     """
@@ -70,7 +76,7 @@ class Windows:
     def of(cls, parts: Sequence[tuple[Mark, Buffer]]) -> Windows:
         """Cut windows out of the parts of rows: one every 64 bytes, and the last one."""
         places = [(at, start) for at, (_, part) in enumerate(parts) for start in _starts(len(part))]
-        content = empty_fleeting((len(places), WINDOW), np.uint8)
+        content = zeroized_empty((len(places), WINDOW), np.uint8)
         for line, (at, start) in enumerate(places):
             content[line] = np.frombuffer(parts[at][1], np.uint8, WINDOW, start)
         marks = [parts[at][0] for at, _ in places]
@@ -84,7 +90,7 @@ class Windows:
         bits = max(16, len(keys).bit_length() + 5)
         sieve = np.zeros(1 << bits, dtype=bool)
         sieve[_highest(keys, bits)] = True
-        return cls(keys, fleeting(content, chosen.tolist()), tuple(marks[line] for line in chosen), sieve)
+        return cls(keys, zeroized_copy(content, chosen.tolist()), tuple(marks[line] for line in chosen), sieve)
 
     def without(self, lines: Iterable[int]) -> Windows:
         """Return all windows but these."""
@@ -129,7 +135,7 @@ class Trace:
     windows: Windows
 
     @classmethod
-    def of(cls, bundle: Bundle, places: Iterable[Place]) -> Trace:
+    def of(cls, bundle: Bundle, places: Iterable[RowKey]) -> Trace:
         """Take the trace of rows of a bundle; of those that its bank has no longer, the digest alone.
 
         Raises:
@@ -172,7 +178,7 @@ class Trace:
             tail = buffer[-(WINDOW - 1) :]
         return found
 
-    def rows_in(self, bank: Bank | SealedBank, digests: Mapping[Place, str] | None = None) -> dict[Place, RowId]:
+    def rows_in(self, bank: Bank | SealedBank, digests: Mapping[RowKey, str] | None = None) -> dict[RowKey, RowId]:
         """Return which rows of a bank are among these: by their digest, or all of their bytes.
 
         Args:
@@ -197,7 +203,7 @@ class Trace:
         return None
 
 
-def row_parts(bank: Bank | SealedBank, place: Place) -> list[Buffer]:
+def row_parts(bank: Bank | SealedBank, place: RowKey) -> list[Buffer]:
     """Return the bytes of what was learned, part by part, as a bank's file has them."""
     if isinstance(bank, SealedBank):
         return [bank.rows[RowKey(*place)]]
@@ -235,7 +241,7 @@ def _starts(size: int) -> list[int]:
 
 def _telling(content: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return which windows are too particular to occur by chance."""
-    ordered = fleeting(content, range(len(content)))
+    ordered = zeroized_copy(content, range(len(content)))
     ordered.sort(axis=1)
     variety = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1)
     words = content.view("<u8")[:, WORDS]
