@@ -8,7 +8,7 @@ import pytest
 from pfedge_runtime import Bundle, forget
 from pfedge_runtime.device import DeviceState, Entry
 from pfedge_runtime.errors import KeyFileError, LedgerError, StorageError, TombstoneError, UsageError
-from pfedge_runtime.files import durable as storage
+from pfedge_runtime.files import exclusive
 
 
 def mode(path):
@@ -145,7 +145,7 @@ def test_a_refusal_is_recorded_once_for_each_bank_and_forget(bundle_path, old_ba
 
 def test_who_cannot_record_a_refusal_refuses_all_the_same(bundle_path, device_state, old_bank):
     shutil.copy(old_bank, bundle_path / "bank.safetensors")
-    with storage.exclusive(device_state), pytest.raises(TombstoneError, match="its row 3 was forgotten"):
+    with exclusive(device_state), pytest.raises(TombstoneError, match="its row 3 was forgotten"):
         Bundle.open(bundle_path)
     assert acts() == ["forget", "forgotten"]
 

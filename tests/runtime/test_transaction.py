@@ -20,7 +20,6 @@ from pfedge_runtime.errors import (
     UnknownClassError,
     UsageError,
 )
-from pfedge_runtime.files import durable as storage
 from pfedge_runtime.forgetting import adopt, recover
 
 
@@ -117,14 +116,12 @@ def test_a_class_that_never_had_a_row(bundle_path):
 def test_a_full_disk_loses_nothing(bundle_path, monkeypatch, golden):
     import errno
 
-    from pfedge_runtime.files import durable as storage
-
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = (bundle_path / "bank.safetensors").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left"):
             forget(bundle_path, ["3"])
     assert (bundle_path / "bank.safetensors").read_bytes() == before
@@ -207,7 +204,7 @@ def test_a_bank_that_may_not_be_written_is_noticed_before_anything_is_decided(bu
     (bundle_path / "bank.safetensors").chmod(0o444)
     with monkeypatch.context() as patch:
         if os.geteuid() == 0:  # whom modes do not bind
-            patch.setattr(storage.os, "access", lambda *_, **__: False)
+            patch.setattr(os, "access", lambda *_, **__: False)
         with pytest.raises(StorageError, match="Permission denied; what was there is unchanged"):
             forget(bundle_path, ["3"])
     assert acts() == []

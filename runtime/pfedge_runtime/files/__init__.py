@@ -1,28 +1,33 @@
 """Files that survive a crash, and the JSON that is hashed and signed.
 
-`durable` is the only module of the runtime that writes: a file is replaced whole or not at all, or overwritten before
-it goes. `encoding` is canonical JSON, its bounded reader, and digests.
+    durable     a file or folder is replaced whole, or not at all
+    erasing     likewise, and the old bytes are overwritten before their last name goes
+    appending   lines at the end of a file
+    locking     one writer at a time in a folder
+    encoding    canonical JSON, its bounded reader, digests
 
-May import: `errors`.
+Nothing else in the runtime writes. May import: `errors`.
 """
 
+from pfedge_runtime.files.appending import append_line
 from pfedge_runtime.files.durable import (
-    append_line,
-    erase,
-    exclusive,
-    finish_erasing,
     make_folder,
-    remove_leftovers,
-    replace_erasing,
-    require_sole_copy,
     require_vacant,
-    require_writable,
     staged_file,
     staged_folder,
     write_atomic,
     write_secret,
 )
 from pfedge_runtime.files.encoding import canonical_json, finite, parse_json, read_file, safe_reason, sha256_file
+from pfedge_runtime.files.erasing import (
+    erase,
+    finish_erasing,
+    remove_leftovers,
+    replace_erasing,
+    require_sole_copy,
+    require_writable,
+)
+from pfedge_runtime.files.locking import exclusive
 
 __all__ = [
     "append_line",

@@ -3,8 +3,8 @@
     preprocess = ImagePreprocess(height=224, width=224)
     preprocess(preprocess.read(Path("cell.png")))      # uint8 [224, 224, 3]
 
-Scaling and normalisation are inside the graph. What is not is here: decoding, orientation, colour mode,
-resizing, and a DICOM's rescale and window.
+Scaling and normalisation are inside the graph. What is not is here: decoding, orientation, colour mode and resizing;
+a DICOM's rescale and window stand in `dicom`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pfedge_runtime.errors import InputError, MissingExtraError
-
-Pixels = NDArray[np.uint8]
+from pfedge_runtime.errors import InputError
+from pfedge_runtime.inputs.dicom import is_dicom, read_dicom
+from pfedge_runtime.inputs.pixels import Pixels, grey_to_rgb, sixteen_to_eight
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 RESAMPLING = {
@@ -29,7 +28,6 @@ RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-DICOM_PREAMBLE = 128
 
 
 @dataclass(frozen=True)
@@ -113,15 +111,15 @@ def read_image(path: Path) -> Pixels:
         InputError: the file is missing, truncated, or not an image.
         MissingExtraError: it is a DICOM file and the extra `dicom` is not installed.
     """
-    if _is_dicom(path):
-        return _read_dicom(path)
+    if is_dicom(path):
+        return read_dicom(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 upright = ImageOps.exif_transpose(picture)
                 if upright.mode.startswith("I"):
-                    return _grey_to_rgb(_sixteen_to_eight(np.asarray(upright)))
+                    return grey_to_rgb(sixteen_to_eight(np.asarray(upright)))
                 return np.asarray(upright.convert("RGB"))
     except FileNotFoundError as error:
         message = f"no such file: {path}"
@@ -132,73 +130,3 @@ def read_image(path: Path) -> Pixels:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"cannot read the image {path}: {error}"
         raise InputError(message) from error
-
-
-def _sixteen_to_eight(grey: NDArray[Any]) -> Pixels:
-    """Keep the high byte of 16-bit grey values [h, w]."""
-    values = np.clip(grey.astype(np.int64), 0, 65535) >> 8
-    return values.astype(np.uint8)
-
-
-def _grey_to_rgb(grey: Pixels) -> Pixels:
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(DICOM_PREAMBLE + 4)[DICOM_PREAMBLE:] == b"DICM"
-    except OSError:
-        return False  # reading it as an image reports what is wrong
-
-
-def _read_dicom(path: Path) -> Pixels:
-    """Apply a DICOM's rescale and first window (DICOM PS3.3 C.11.1, C.11.2), else stretch its full range."""
-    try:
-        import pydicom
-        from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-    except ImportError as error:
-        what = f"reading the DICOM file {path}"
-        raise MissingExtraError(what, "dicom") from error
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = dataset.pixel_array
-        if int(dataset.get("NumberOfFrames", 1) or 1) != 1:
-            message = f"{path} has {dataset.NumberOfFrames} frames; pass single-frame files"
-            raise InputError(message)
-        if int(dataset.get("SamplesPerPixel", 1)) == 3:  # noqa: PLR2004 -- colour
-            return _colour_dicom(dataset, pixels)
-        values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float64)
-        grey = _stretch(values, dataset)
-        if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-            grey = 255 - grey
-        return _grey_to_rgb(grey)
-    except InputError:
-        raise
-    except Exception as error:  # pydicom and its decoders raise errors of any class on damaged files
-        reason = " ".join(str(error).split())
-        message = f"cannot read the DICOM file {path}: {reason}"
-        raise InputError(message) from error
-
-
-def _colour_dicom(dataset: Any, pixels: NDArray[Any]) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs
-    """Take colour pixels [h, w, 3] as pydicom decodes them: it has already turned YBR_FULL into RGB."""
-    photometric = str(dataset.PhotometricInterpretation)
-    if photometric not in {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}:
-        message = f"DICOM photometric interpretation {photometric} is not supported"
-        raise InputError(message)
-    return pixels if pixels.dtype == np.uint8 else _sixteen_to_eight(pixels)
-
-
-def _stretch(values: NDArray[np.float64], dataset: Any) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs
-    """Map to 0..255: the window's own output range where there is a window, else the image's range."""
-    low, high = float(values.min()), float(values.max())
-    if "WindowWidth" in dataset:
-        slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-        bits = int(dataset.BitsStored)
-        lowest = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
-        ends = sorted((lowest * slope + intercept, (lowest + 2**bits - 1) * slope + intercept))
-        low, high = ends
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.uint8)
-    return np.clip(np.rint((values - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
