@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from pfedge_runtime.bank import Bank, PromptBank, StatisticsBank
+from pfedge_runtime.bank import Bank
 from pfedge_runtime.errors import PfedgeError
 from pfedge_runtime.inputs import Preprocess
 
@@ -58,12 +58,10 @@ def trace_inputs(
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(batch, *preprocess.shape, generator=generator)
     inputs = {preprocess.input_name: (values * 255).byte() if preprocess.dtype == "uint8" else values}
-    if isinstance(bank, PromptBank):
-        prompts = rows + (free and guarantee == "shared")
-        inputs["prompts"] = torch.randn(prompts, *bank.prompts.shape[1:], generator=generator)
-    width = bank.width if isinstance(bank, StatisticsBank) else bank.head_weight.shape[1]
-    inputs["head_weight"] = torch.randn(rows, width, generator=generator)
-    return {**inputs, "head_bias": torch.randn(rows, generator=generator)}
+    for name, shape in bank.row_shapes().items():
+        more = name == "prompts" and free and guarantee == "shared"
+        inputs[name] = torch.randn(rows + more, *shape, generator=generator)
+    return inputs
 
 
 def export_graph(
@@ -241,24 +239,10 @@ def require_no_row(path: Path, bank: Bank) -> None:
     """
     files = [file.read_bytes() for file in (path, path.with_name(path.name + ".data")) if file.exists()]
     weights = [onnx.numpy_helper.to_array(weight) for weight in onnx.load(path).graph.initializer]
-    for name, vector in _vectors(bank):
+    for row, vector in bank.vectors():
         if any(vector.tobytes() in data for data in files) or any(_holds(weight, vector) for weight in weights):
-            message = f"{path.name} contains the row of class {name}; nothing was exported"
+            message = f"{path.name} contains the row of class {row}; nothing was exported"
             raise ExportError(message)
-
-
-def _vectors(bank: Bank) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield what a graph must not hold: of statistics the head, the sums and the means, else tokens and head."""
-    if isinstance(bank, StatisticsBank):
-        for class_id, weight in zip(bank.class_ids, bank.head().weight, strict=True):
-            yield str(class_id), weight
-        for key, row in bank.rows.items():
-            mean = row.sum / row.count * 2.0**-bank.scale_bits
-            yield from ((str(key), vector) for vector in (row.sum, mean, mean.astype(np.float32)))
-        return
-    for class_id in bank.class_ids:
-        row_parts = bank.row(class_id)
-        yield from ((str(class_id), vector) for vector in (*row_parts["prompts"], row_parts["head_weight"]))
 
 
 def _holds(weight: NDArray[Any], vector: NDArray[Any]) -> bool:

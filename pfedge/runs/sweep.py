@@ -18,24 +18,21 @@ from numpy.typing import NDArray
 
 from pfedge_runtime.bank import (
     PROMPT_FORMAT,
-    Bank,
-    PromptBank,
     RowKey,
-    StatisticsBank,
+    StoredBank,
     ZeroizedBytes,
     decode,
     encode,
+    read_bank,
     read_zeroized,
-    without,
 )
 from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import BankError, LastRowError, PfedgeError
 from pfedge_runtime.files import erase, replace_erasing, require_sole_copy, staged_file, write_atomic
 from pfedge_runtime.sweeping import DROPPED, ERASED, NOT_REACHED, Finding, Trace, open_file
 
-FORMAT, METADATA, CONFIG = "pfedge-run/1", b"pfedge", "config.json"  # as in `pfedge.runs.run`, which needs torch
-NAME_AT = 8 + len('{"__metadata__":{"')
-RUNTIME_NAME = b"format"  # what the runtime calls the same entry; both have six letters
+FORMAT, ENTRY, CONFIG = "pfedge-run/1", "pfedge", "config.json"  # as in `pfedge.runs.run`, which needs torch
+OPENING = b'{"__metadata__":{"pfedge":'
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +54,9 @@ class RunFile:
         """Read a file; None where it is something else, or damaged."""
         try:
             with open_file(path) as file:
-                if file.read(NAME_AT + len(METADATA))[NAME_AT:] != METADATA:
+                if file.read(8 + len(OPENING))[8:] != OPENING:
                     return None
-            data = read_zeroized(path)
-            data[NAME_AT : NAME_AT + len(METADATA)] = RUNTIME_NAME
-            tensors, text = decode(data, str(path))
+            tensors, text = decode(read_zeroized(path), str(path), entry=ENTRY)
             about = json.loads(text)
             whole = about["format"] == FORMAT and isinstance(about["config"]["train"], dict)
             return cls(path, about, tensors) if whole else None
@@ -79,7 +74,7 @@ class RunFile:
         """Whether it is the state to resume from."""
         return "state" in self.about or "next" in self.about
 
-    def bank(self) -> Bank:
+    def bank(self) -> StoredBank:
         """Return the rows.
 
         Raises:
@@ -87,24 +82,21 @@ class RunFile:
         """
         rows = {name.removeprefix("model."): array for name, array in self.tensors.items()}
         rows = {name: array for name, array in rows.items() if name.startswith("rows.")}
-        if "bank" in self.about:
-            return StatisticsBank.from_tensors(rows, self.about["bank"], source=str(self.path))
-        return PromptBank.from_bytes(encode(rows, PROMPT_FORMAT), source=str(self.path))
+        form = json.dumps(self.about["bank"]) if "bank" in self.about else PROMPT_FORMAT
+        return read_bank(encode(rows, form), source=str(self.path))
 
-    def without(self, places: set[RowKey]) -> ZeroizedBytes:
+    def without(self, keys: set[RowKey]) -> ZeroizedBytes:
         """Return the file's bytes without rows.
 
         Raises:
             BankError: the rows are damaged.
             LastRowError: none would be left.
         """
-        smaller = without(self.bank(), places)
-        gone = {f"{class_id}@{source}" if source else str(class_id) for class_id, source in places}
+        smaller = self.bank().without(keys)
+        gone = set(map(str, keys))
         left = {name: array for name, array in self.tensors.items() if _key(name) not in gone}
         about = {**self.about, "config": {**self.about["config"], "class_ids": list(smaller.class_ids)}}
-        data = encode(left, json.dumps(about))
-        data[NAME_AT : NAME_AT + len(METADATA)] = METADATA
-        return data
+        return encode(left, json.dumps(about), entry=ENTRY)
 
 
 def sweep_runs(paths: Sequence[Path], trace: Trace, dry_run: bool) -> Iterator[Finding]:  # noqa: FBT001 -- `sweep.Others`
@@ -142,8 +134,8 @@ def _drop(file: RunFile, held: dict[RowKey, RowId], trace: Trace, *, dry_run: bo
     except BankError:
         return
     own = trace.rows_in(bank)
-    places = {place: row for place, row in held.items() if place in bank.row_digests()}
-    if not places:
+    rows = {key: row for key, row in held.items() if key in bank.row_keys}
+    if not rows:
         return
     try:
         require_sole_copy(file.path)
@@ -152,8 +144,8 @@ def _drop(file: RunFile, held: dict[RowKey, RowId], trace: Trace, *, dry_run: bo
             if not dry_run:
                 erase(file.path)
         else:
-            action, reason = DROPPED, f"the run's file was written anew; {len(bank) - len(places)} rows are left"
-            smaller = file.without(set(places))
+            action, reason = DROPPED, f"the run's file was written anew; {len(bank) - len(rows)} rows are left"
+            smaller = file.without(set(rows))
             if not dry_run:
                 with staged_file(file.path, smaller) as new:
                     replace_erasing(new, file.path)
@@ -162,8 +154,8 @@ def _drop(file: RunFile, held: dict[RowKey, RowId], trace: Trace, *, dry_run: bo
         action, reason = NOT_REACHED, "it is the run's only row: remove the run folder"
     except (PfedgeError, OSError) as error:
         action, reason = NOT_REACHED, f"{error}; remove the run folder"
-    for place, row in places.items():
-        yield Finding(file.path, "row" if place in own else "row of another epoch", row, action, reason)
+    for key, row in rows.items():
+        yield Finding(file.path, "row" if key in own else "row of another epoch", row, action, reason)
 
 
 def _adjust_config(file: RunFile) -> None:

@@ -241,7 +241,7 @@ class Classifier:
             min_probability=self._min_probability,
             use_thresholds=self._use_thresholds,
         )
-        epoch = self._exported - len(bank.row_digests())
+        epoch = self._exported - len(bank.row_keys)
         predictions = []
         for position, source in enumerate(sources):
             winner = int(decisions.winner[position])

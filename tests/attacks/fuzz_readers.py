@@ -49,7 +49,6 @@ with watched:
         RowKey,
         SealedBank,
         StatisticsBank,
-        places_of,
         seal,
     )
     from pfedge_runtime.bank.sealed_bank import _context
@@ -69,7 +68,7 @@ with watched:
 
 GOLDEN = Path(__file__).parents[1] / "formats" / "v1"
 MODEL = "0123456789abcdef" * 2
-PLACE = (3, "")
+ROW = RowKey(3)
 ROW_KEY, NONCE = bytes(32), bytes(12)
 LARGEST_INPUT = 1 << 16
 ITEM_BYTES = {"F32": 4, "I64": 8, "U8": 1}
@@ -111,8 +110,8 @@ def manifest(folder):
     opened = Manifest.load(GOLDEN / "bundle" / "manifest.json")
     sealed, keys = seal(PromptBank.load(GOLDEN / "bundle" / "bank.safetensors"))
     (folders["sealed"] / "bank.safetensors").write_bytes(sealed.to_bytes())
-    for place, key in keys.items():
-        path = state.row_key_path(opened.model_id, *place)
+    for row, key in keys.items():
+        path = state.row_key_path(opened.model_id, row)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(key)
     of_sources = opened.to_json()
@@ -216,13 +215,13 @@ def sealed(folder):
         found = SealedBank.from_bytes(data, source="bank")
         again = SealedBank.from_bytes(bytes(found.to_bytes()), source="bank")
         assert again.digest() == found.digest()
-        found.open(dict.fromkeys(places_of(found), ROW_KEY) | keys, digests)
+        found.unsealed(dict.fromkeys(found.row_keys, ROW_KEY) | keys, digests)
 
     def opened(data):
-        row = NONCE + AESGCM(ROW_KEY).encrypt(NONCE, bytes(data), _context(RowKey(*PLACE), ""))
+        row = NONCE + AESGCM(ROW_KEY).encrypt(NONCE, bytes(data), _context(ROW, ""))
         for of in inner:
             with contextlib.suppress(PfedgeError):
-                SealedBank({RowKey(*PLACE): row}, of).open({PLACE: ROW_KEY}, {})
+                SealedBank({ROW: row}, of).unsealed({ROW: ROW_KEY}, {})
 
     outer = [bytes(found.to_bytes()) for found, _ in banks]
     plain = [bytes(found.to_bytes()) for found in inner.values()]
@@ -244,7 +243,7 @@ def sealed(folder):
 
 def small_ledger():
     ledger = Ledger((), DEVICE.public)
-    rows = (RowId(3, "three", "", "a" * 64), RowId(4, "four", "clinic-7", "b" * 64))
+    rows = (RowId(RowKey(3), "three", "a" * 64), RowId(RowKey(4, "clinic-7"), "four", "b" * 64))
     about = {"key": AUTHORITY.public.to_pem().decode(), "id": AUTHORITY.public.id}
     files = {"bank_file": "e" * 64, "graph": "f" * 64, "engine:cpu-1": "1" * 64}
     when, banks = "2026-01-31T12:00:00Z", ("c" * 64, "d" * 64)
@@ -265,7 +264,7 @@ def ledger(folder):
         found = Ledger.from_bytes(data, DEVICE.public)
         found.verify()
         found.authority()
-        Tombstones.of(found).find(MODEL, 3, "", "")
+        Tombstones.of(found).find(MODEL, RowId(RowKey(3), "", ""))
         for entry in (*found.pending(), *(entry for entry in found.entries if entry.act == "forgotten")):
             Receipt.of(entry).sign(DEVICE)
             [row.describe() for row in entry.rows]
@@ -331,13 +330,13 @@ def receipt(folder):
 
 def keys(folder):
     state = DeviceState(folder / "state", FileFloor(folder / "floor"))
-    write_keys(folder / "real.json", MODEL, {PLACE: ROW_KEY, (4, "clinic-7"): ROW_KEY})
+    write_keys(folder / "real.json", MODEL, {ROW: ROW_KEY, RowKey(4, "clinic-7"): ROW_KEY})
     (folder / "key.pem").touch(mode=0o600)
 
     def key_file(data):
         (folder / "keys.json").write_bytes(data)
         for place in read_keys(folder / "keys.json", MODEL):
-            state.row_key_path(MODEL, *place)
+            state.row_key_path(MODEL, place)
 
     def public(data):
         PublicKey.from_pem(bytes(data)).to_pem()

@@ -19,7 +19,6 @@ import sys, json
 import numpy as np
 from pathlib import Path
 from pfedge_runtime.bundle.bundle import Bundle
-from pfedge_runtime.bank.sealed_bank import places_of
 bundle = Bundle.open(sys.argv[1], read_bank=False)
 bank = bundle.stored_bank()
 if hasattr(bank, "classes"):

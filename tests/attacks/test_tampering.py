@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import Bundle, PromptBank, forget
-from pfedge_runtime.bank import seal
+from pfedge_runtime.bank import RowKey, seal
 from pfedge_runtime.bundle import ClassEntry, Manifest
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import (
@@ -227,7 +227,7 @@ def test_forgetting_a_sealed_row_kills_every_copy_of_the_bundle_and_its_key_is_r
     copy = shutil.copytree(bundle_path, tmp_path / "copy")
     taken, _ = adopt(Bundle.open(bundle_path, read_bank=False), keys)
     state = DeviceState.at()
-    key = state.row_key_path(Bundle.open(bundle_path).manifest.model_id, 3, "")
+    key = state.row_key_path(Bundle.open(bundle_path).manifest.model_id, RowKey(3))
     secret = key.read_bytes()
     forget(bundle_path, ["3"])
     assert len(taken) == 10

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import SealError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.forgetting import adopt, write_keys
@@ -34,7 +35,7 @@ def model_of(path):
 
 
 def key_file(path, class_id, source=""):
-    return DeviceState.at().row_key_path(model_of(path), class_id, source)
+    return DeviceState.at().row_key_path(model_of(path), RowKey(class_id, source))
 
 
 def change_keys(file, change):
@@ -77,7 +78,7 @@ def test_a_sealed_bundle_decides_as_it_did_once_its_keys_are_taken(tmp_path, sea
 
 def test_keys_are_kept_for_their_owner_alone_and_nowhere_else(bundle_path, keys, device_state):
     take(bundle_path, keys)
-    secret = read_keys(keys, model_of(bundle_path))[3, ""]
+    secret = read_keys(keys, model_of(bundle_path))[RowKey(3)]
     file = key_file(bundle_path, 3)
     assert file.read_bytes() == secret
     assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
@@ -90,7 +91,7 @@ def test_keys_are_kept_for_their_owner_alone_and_nowhere_else(bundle_path, keys,
 def test_what_was_taken_stands_in_the_ledger(bundle_path, keys):
     taken, _ = take(bundle_path, keys)
     assert DeviceState.at().ledger().entries[-1].rows == taken
-    assert taken == Bundle.open(bundle_path).row_ids([(class_id, "") for class_id in range(10)])
+    assert taken == Bundle.open(bundle_path).row_ids(map(RowKey, range(10)))
 
 
 def test_adopting_again_changes_no_key(bundle_path, keys, device_state):
@@ -117,7 +118,7 @@ def test_keys_of_some_rows_can_be_taken_by_themselves(bundle_path, keys, tmp_pat
 
 
 def test_keys_of_rows_by_source_are_read_back(tmp_path):
-    keys = {(3, "a"): bytes(32), (3, "b@c"): b"\1" * 32, (4, ""): b"\2" * 32}
+    keys = {RowKey(3, "a"): bytes(32), RowKey(3, "b@c"): b"\1" * 32, RowKey(4): b"\2" * 32}
     write_keys(tmp_path / "keys", "m", keys)
     assert read_keys(tmp_path / "keys", "m") == keys
 
@@ -232,7 +233,7 @@ def test_after_a_restoration_keys_are_taken_anew(bundle_path, keys, tmp_path):
 def test_adopting_again_mends_a_key_that_a_killed_adoption_cut_short(bundle_path, seal_bundle):
     keys = seal_bundle(bundle_path)
     bundle = Bundle.open(bundle_path, read_bank=False)
-    cut_short = bundle.state.row_key_path(bundle.manifest.model_id, 3, "")
+    cut_short = bundle.state.row_key_path(bundle.manifest.model_id, RowKey(3))
     cut_short.parent.mkdir(parents=True)
     cut_short.write_bytes(b"half")
     adopt(bundle, keys)

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pfedge.runs.sweep import CONFIG, FORMAT, METADATA, RunFile, sweep_runs
+from pfedge.runs.sweep import CONFIG, ENTRY, FORMAT, RunFile, sweep_runs
 from pfedge_runtime import Bundle, PromptBank, StatisticsBank, forget
 from pfedge_runtime.bank import RowKey, SealedBank, encode, seal
 from pfedge_runtime.files import canonical_json
 from pfedge_runtime.forgetting import adopt, write_keys
 from pfedge_runtime.sweeping import Trace, archives, sweep, traces
-from pfedge_runtime.sweeping.traces import Mark, Windows, row_parts
+from pfedge_runtime.sweeping.traces import Mark, Windows
 
 FORMATS = Path(__file__).parents[1] / "formats" / "v1"
-THREE = (3, "")
+THREE = RowKey(3)
 
 
 def golden_bundle(guarantee, to):
@@ -45,7 +45,7 @@ def attic(tmp_path):
 def home(bundle_path):
     """The bundle that class 3 is forgotten in: opened before, with the trace of that row and its bytes."""
     bundle = Bundle.open(bundle_path)
-    return bundle, Trace.of(bundle, [THREE]), bytes(row_parts(bundle.bank(), THREE)[0])
+    return bundle, Trace.of(bundle, [THREE]), bytes(bundle.bank().row_bytes(THREE)[0])
 
 
 def swept(home, *folders, **options):
@@ -68,7 +68,7 @@ def test_another_copy_of_the_bundle_forgets_too_and_keeps_the_rest(guarantee, tm
     bundle = Bundle.open(golden_bundle(guarantee, tmp_path / "home"))
     bank = bundle.bank()
     copy = golden_bundle(guarantee, attic / "deep" / "copy")
-    (attic / "holds").write_bytes(b"x" * 5 + row_parts(bank, THREE)[0])
+    (attic / "holds").write_bytes(b"x" * 5 + bank.row_bytes(THREE)[0])
     home = bundle, Trace.of(bundle, [THREE]), b""
     findings = swept(home, attic)
     assert brief(findings) == [
@@ -325,7 +325,7 @@ def run_and_trace(tiny_run, home, attic):
     folder = Path(shutil.copytree(tiny_run.folder, attic / "run"))
     bank = RunFile.read(folder / "model.safetensors").bank()
     row = home[1].rows[0]
-    parts = [(Mark("bytes", 0), bytes(part)) for part in row_parts(bank, (1, ""))]
+    parts = [(Mark("bytes", 0), bytes(part)) for part in bank.row_bytes(RowKey(1))]
     row = dataclasses.replace(row, digest=bank.row_digest(1))
     return folder, Trace(home[1].home, (row,), Windows.of(parts))
 
@@ -334,7 +334,7 @@ def test_a_run_loses_the_class_in_its_model_and_every_checkpoint_and_still_loads
     from pfedge.runs import run as runs
 
     folder, trace = run_and_trace
-    assert (FORMAT, METADATA.decode(), CONFIG) == (runs.FORMAT, runs.METADATA, runs.CONFIG)
+    assert (FORMAT, ENTRY, CONFIG) == (runs.FORMAT, runs.METADATA, runs.CONFIG)
     checkpoints = sorted(folder.glob("*_seed_42_*.safetensors"))
     assert len(checkpoints) == 3
     before = runs.Run.open(folder).load_model()
@@ -359,8 +359,8 @@ def test_a_state_to_resume_from_is_erased_whole(run_and_trace, home, attic):
     folder, trace = run_and_trace
     model = RunFile.read(folder / "model.safetensors")
     moved = {f"model.{name}": array + 1 for name, array in model.tensors.items()}
-    data = encode(moved, json.dumps({**model.about, "state": {"epoch": 2, "step": 0, "history": []}}))
-    (folder / "resume.safetensors").write_bytes(data.replace(b'"format"', b'"pfedge"', 1))
+    about = json.dumps({**model.about, "state": {"epoch": 2, "step": 0, "history": []}})
+    (folder / "resume.safetensors").write_bytes(encode(moved, about, entry=ENTRY))
     (finding,) = [one for one in sweep(trace, [attic], home[0].state, others=sweep_runs) if one.action == "erased"]
     assert "cannot be resumed" in finding.reason
     assert not (folder / "resume.safetensors").exists()
@@ -369,7 +369,7 @@ def test_a_state_to_resume_from_is_erased_whole(run_and_trace, home, attic):
 def test_a_run_of_that_row_alone_is_left_and_named(run_and_trace, home, attic):
     folder, trace = run_and_trace
     file = RunFile.read(folder / "model.safetensors")
-    data = file.without({(0, ""), (3, "")})
+    data = file.without({RowKey(0), RowKey(3)})
     shutil.rmtree(folder)
     (attic / "model.safetensors").write_bytes(data)
     (finding,) = sweep(trace, [attic], home[0].state, others=sweep_runs)
@@ -383,7 +383,7 @@ def test_a_run_of_sums_loses_the_row(home, attic, tmp_path):
     config = {"train": {"guarantee": "exact"}, "backbone_digest": "x", "class_ids": list(bank.class_ids)}
     for name, more in (("model.safetensors", {}), ("resume.safetensors", {"next": 3})):
         about = json.dumps({"format": FORMAT, "config": config, "bank": bank.about(), **more})
-        (attic / name).write_bytes(encode(bank.tensors(), about).replace(b'"format"', b'"pfedge"', 1))
+        (attic / name).write_bytes(encode(bank.tensors(), about, entry=ENTRY))
     trace = Trace.of(bundle, [THREE])
     assert brief(sweep(trace, [attic], bundle.state, others=sweep_runs)) == [
         ("model.safetensors", "", "row", "dropped"),

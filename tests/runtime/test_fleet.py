@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import forget
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import Entry, RowId
 from pfedge_runtime.errors import UsageError
 from pfedge_runtime.receipts import Receipt, fleet_status, read_devices
 from pfedge_runtime.signing import PrivateKey
 
 DUE = date(2026, 3, 1)
-ROW = RowId(3, "monocyte", "", "d" * 64)
+ROW = RowId(RowKey(3), "monocyte", "d" * 64)
 MODEL = "0123456789abcdef"
 
 
@@ -117,14 +118,14 @@ def test_receipts_alone_suffice(fleet, status):
 
 def test_a_number_is_an_id_and_never_a_name(fleet, status):
     (clinic,) = fleet("a")
-    clinic.forget(rows=(RowId(7, "3", "", "d" * 64),))
+    clinic.forget(rows=(RowId(RowKey(7), "3", "d" * 64),))
     assert states(status()) == ["pending"]
     assert states(status(wanted="7")) == ["forgotten"]
 
 
 def test_the_row_of_one_source_is_not_the_class(fleet, status):
     (clinic,) = fleet("a")
-    clinic.forget(rows=(dataclasses.replace(ROW, source="clinic-7"),))
+    clinic.forget(rows=(dataclasses.replace(ROW, key=RowKey(3, "clinic-7")),))
     assert states(status()) == ["in part"]
     assert not status().complete
     assert states(status(wanted="3@clinic-7")) == states(status(wanted="monocyte@clinic-7")) == ["forgotten"]
@@ -311,7 +312,7 @@ def test_the_command_lists_every_receipt_and_every_file_that_counts_for_nothing(
     a, b = fleet("a", "b")
     a.forget("case-1")
     a.append("restore", "case-1", (ROW,))
-    a.forget("case-2", rows=(RowId(4, "[red]\x1b[31m", "", "e" * 64),))
+    a.forget("case-2", rows=(RowId(RowKey(4), "[red]\x1b[31m", "e" * 64),))
     a.receipt("case-3").write_text("x")
     b.forget()
     (tmp_path / "devices.txt").write_text("a a.pub\n")

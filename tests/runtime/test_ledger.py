@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import Entry, Ledger, RowId
 from pfedge_runtime.device.ledger import ACTS, EMPTY, Tombstones
 from pfedge_runtime.errors import KeyFileError, LedgerError
@@ -15,7 +16,7 @@ from pfedge_runtime.files import canonical_json
 from pfedge_runtime.signing import PrivateKey
 
 KEY, STRANGER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
-ROWS = (RowId(3, "monocyte", "", "d3"), RowId(3, "monocyte", "clinic-7", "d37"))
+ROWS = (RowId(RowKey(3), "monocyte", "d3"), RowId(RowKey(3, "clinic-7"), "monocyte", "d37"))
 
 
 def act(name, request="", rows=(), model="m", **about):
@@ -198,7 +199,7 @@ def test_a_ledger_that_cannot_be_read_is_reported(tmp_path):
 
 @given(st.integers(-(2**40), 2**40), st.text(st.characters(exclude_categories=["Cs"])), st.text("ab@-", max_size=5))
 def test_a_row_is_read_back(class_id, name, source):
-    row = RowId(class_id, name, source, "d")
+    row = RowId(RowKey(class_id, source), name, "d")
     assert RowId.from_json(json.loads(json.dumps(row.to_json()))) == row
 
 
@@ -222,23 +223,23 @@ def test_the_first_authority_stays():
         grown(act("trust", key="no key")).authority()
 
 
-def test_a_decided_forget_forbids_its_rows_by_place_and_by_content():
+def test_a_decided_forget_forbids_its_rows_by_key_and_by_content():
     tombstones = Tombstones.of(grown(act("adopt", rows=ROWS), act("forget", "r1", ROWS[:1])))
-    assert tombstones.find("m", 3, "", "another content").request == "r1"
-    assert tombstones.find("another model", 9, "x", "d3").request == "r1"
-    assert tombstones.find("m", 3, "clinic-7", "d37") is None
-    assert tombstones.find("another model", 3, "", "d4") is None
+    assert tombstones.find("m", RowId(RowKey(3), "", "another content")).request == "r1"
+    assert tombstones.find("another model", RowId(RowKey(9, "x"), "", "d3")).request == "r1"
+    assert tombstones.find("m", ROWS[1]) is None
+    assert tombstones.find("another model", RowId(RowKey(3), "", "d4")) is None
 
 
 def test_a_restoration_lifts_the_tombstones_of_its_request_only():
-    forgets = (act("forget", "r1", ROWS), act("forget", "r2", [RowId(4, "x", "", "d4")]))
+    forgets = (act("forget", "r1", ROWS), act("forget", "r2", [RowId(RowKey(4), "x", "d4")]))
     lifted = (*forgets, act("restore", "r1", ROWS))
     tombstones = Tombstones.of(grown(*lifted))
-    assert tombstones.find("m", 3, "", "d3") is None
-    assert tombstones.find("m", 4, "", "d4").request == "r2"
+    assert tombstones.find("m", ROWS[0]) is None
+    assert tombstones.find("m", RowId(RowKey(4), "", "d4")).request == "r2"
     again = Tombstones.of(grown(*lifted, act("forget", "r3", ROWS[:1])))
-    assert again.find("m", 3, "", "d3").request == "r3"
-    assert again.find("m", 3, "clinic-7", "d37") is None
+    assert again.find("m", ROWS[0]).request == "r3"
+    assert again.find("m", ROWS[1]) is None
 
 
 REQUESTS = st.sampled_from(["r1", "r2", "r3"])
@@ -248,7 +249,7 @@ REQUESTS = st.sampled_from(["r1", "r2", "r3"])
     st.lists(st.tuples(st.sampled_from(["forget", "forgotten", "refuse", "restore", "adopt"]), REQUESTS), max_size=9)
 )
 def test_tombstones_are_the_forgets_that_were_not_undone(acts):
-    ledger = grown(*(act(name, request, [RowId(int(request[1]), "", "", request)]) for name, request in acts))
+    ledger = grown(*(act(name, request, [RowId(RowKey(int(request[1])), "", request)]) for name, request in acts))
     undone = {request for name, request in acts if name == "restore"}
     forgotten = {request for name, request in acts if name == "forget"}
     assert set(Tombstones.of(ledger).digests) == forgotten - undone

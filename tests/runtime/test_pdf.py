@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pfedge_runtime import forget
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
 from pfedge_runtime.receipts import Receipt, receipt_pdf
@@ -19,7 +20,7 @@ RECEIPT = Receipt(
     time="2026-01-31T12:00:00Z",
     model_id="0123456789abcdef",
     guarantee="isolated",
-    rows=(RowId(3, "monocyte (large)", "", HEX[0]),),
+    rows=(RowId(RowKey(3), "monocyte (large)", HEX[0]),),
     bank_before=HEX[1],
     bank_after=HEX[2],
     bank_file=HEX[3],
@@ -70,7 +71,7 @@ def test_the_same_receipt_gives_the_same_bytes(key):
 
 @pytest.mark.parametrize("name", ["Müller", "单核细胞", "€ \N{SOFT HYPHEN}\n\t\0", "{nb}", "a\\b)(", "🩸" * 500, ""])
 def test_a_class_may_have_any_name(key, name):
-    text = page_of(key, rows=(RowId(3, name, "", HEX[0]),))
+    text = page_of(key, rows=(RowId(RowKey(3), name, HEX[0]),))
     plain = {"Müller": "Müller", "单核细胞": r"\u5355\u6838", "{nb}": "{nb}", "a\\b)(": "a\\b)("}.get(name, "")
     assert f"class 3 ({plain}" in text
 
@@ -78,7 +79,7 @@ def test_a_class_may_have_any_name(key, name):
 @pytest.mark.parametrize("name", ["monocyte", "a very long name of a class " * 10, "单核细胞" * 60])
 @pytest.mark.parametrize("count", [2, 20, 500])
 def test_many_rows_stay_on_one_page_which_says_how_many_more_there_are(key, name, count):
-    rows = tuple(RowId(number, name, "clinic-7", f"{number:064x}") for number in range(count))
+    rows = tuple(RowId(RowKey(number, "clinic-7"), name, f"{number:064x}") for number in range(count))
     text = page_of(key, rows=rows)
     listed = sum(row.digest in text for row in rows)
     assert 1 <= listed <= count
@@ -88,7 +89,7 @@ def test_many_rows_stay_on_one_page_which_says_how_many_more_there_are(key, name
 
 def test_nothing_that_a_receipt_says_needs_a_second_page(key):
     long = dict.fromkeys(("request", "model_id", "guarantee", "audit", "graph", "bank_before"), "ß\u2028" * 4000)
-    rows = tuple(RowId(number, "x" * 999, "y" * 999, "z" * 999) for number in range(40))
+    rows = tuple(RowId(RowKey(number, "y" * 999), "x" * 999, "z" * 999) for number in range(40))
     page_of(key, **long, rows=rows, engines={f"{number}" * 300: "e" * 999 for number in range(40)})
 
 

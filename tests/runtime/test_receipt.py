@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pfedge_runtime import Bundle, forget
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import DeviceState, Entry, RowId
 from pfedge_runtime.errors import SignatureError
 from pfedge_runtime.files import canonical_json, sha256_file
@@ -21,7 +22,7 @@ from pfedge_runtime.receipts.receipt import PREDICATE, REACH
 from pfedge_runtime.signing import PrivateKey, sign_statement
 
 KEY, OTHER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
-ROW = RowId(3, "monocyte", "clinic-7", "d3")
+ROW = RowId(RowKey(3, "clinic-7"), "monocyte", "d3")
 ABOUT = {"bank_file": "f", "graph": "g", "audit": "a", "engine:trt-01234567": "e"}
 DONE = Entry(2, "2026-01-31T12:00:00Z", "forgotten", "r1", "m", "isolated", (ROW,), "b0", "b1", ABOUT).signed(KEY)
 RECEIPT = Receipt.of(DONE)
@@ -67,7 +68,7 @@ def test_a_real_forget_gives_one_that_fits_the_bundle_and_the_ledger(bundle_path
     assert path == state.receipts / "case-1.json"
     receipt = Receipt.verify(path.read_bytes(), [state.public_key()])
     assert {row.describe() for row in receipt.rows} == {"class 3 (3)", "class 7 (7)"}
-    assert set(receipt.rows) == set(bundle.row_ids([(3, ""), (7, "")]))
+    assert set(receipt.rows) == set(bundle.row_ids([RowKey(3), RowKey(7)]))
     assert (receipt.bank_before, receipt.bank_after) == (before, bundle.bank().digest())
     assert receipt.bank_file == sha256_file(bundle.bank_path)
     assert receipt.graph == sha256_file(bundle.graph_path)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedge_runtime import Bundle, PromptBank, StatisticsBank, forget
-from pfedge_runtime.bank import SEALED_FORMAT, RowKey, SealedBank, encode, places_of, seal, without
+from pfedge_runtime.bank import SEALED_FORMAT, RowKey, SealedBank, encode, seal
 from pfedge_runtime.bank.sealed_bank import NONCE, _context
 from pfedge_runtime.errors import BankError, LastRowError, SealError
 from pfedge_runtime.files import canonical_json
@@ -44,22 +44,17 @@ def test_what_is_sealed_opens_again(guarantee_path):
     again = SealedBank.from_bytes(sealed.to_bytes(), source="b")
     assert again == sealed
     assert again.digest() == sealed.digest()
-    opened = again.open(keys, bank.row_digests())
+    opened = again.unsealed(keys, bank.row_digests())
     assert opened.to_bytes() == bank.to_bytes()
-    assert (sealed.class_ids, len(sealed), places_of(sealed)) == (bank.class_ids, len(bank), places_of(bank))
+    assert (sealed.class_ids, len(sealed), sealed.row_keys) == (bank.class_ids, len(bank), bank.row_keys)
 
 
 def test_no_content_of_a_row_can_be_read_in_a_sealed_bank(guarantee_path):
     bank = Bundle.open(guarantee_path).bank()
     data = bytes(seal(bank)[0].to_bytes())
-    for class_id in bank.class_ids:
-        if isinstance(bank, PromptBank):
-            parts = [bank.row(class_id)["prompts"], bank.row(class_id)["head_weight"]]
-        else:
-            parts = [bank.rows[RowKey(class_id)].sum, bank.rows[RowKey(class_id)].outer]
-        for part in parts:
-            content = np.ascontiguousarray(part).tobytes()
-            assert content[: min(16, len(content))] not in data
+    for key in bank.row_keys:
+        for part in bank.row_bytes(key):
+            assert bytes(part[:16]) not in data
 
 
 def test_rows_kept_apart_by_source_are_sealed_apart():
@@ -68,10 +63,10 @@ def test_rows_kept_apart_by_source_are_sealed_apart():
     sealed, keys = seal(bank)
     assert sealed.sources == ("a", "b")
     assert len(sealed) == len(SUMS)
-    assert sealed.open(keys, bank.row_digests()).to_bytes() == bank.to_bytes()
-    left = without(sealed, [place for place in keys if place[1] == "b"])
-    only_a = {place: key for place, key in keys.items() if place[1] == "a"}
-    assert left.open(only_a, bank.row_digests()).sources == ("a",)
+    assert sealed.unsealed(keys, bank.row_digests()).to_bytes() == bank.to_bytes()
+    left = sealed.without(key for key in keys if key.source == "b")
+    only_a = {row: key for row, key in keys.items() if row.source == "a"}
+    assert left.unsealed(only_a, bank.row_digests()).sources == ("a",)
 
 
 def test_every_row_and_every_sealing_has_a_key_and_nonce_of_its_own():
@@ -81,57 +76,57 @@ def test_every_row_and_every_sealing_has_a_key_and_nonce_of_its_own():
 
 
 def test_another_rows_key_opens_nothing():
-    swapped = {**KEYS, (3, ""): KEYS[4, ""], (4, ""): KEYS[3, ""]}
+    swapped = {**KEYS, THREE: KEYS[FOUR], FOUR: KEYS[THREE]}
     with pytest.raises(SealError, match="row 3 does not open with this device's key"):
-        SEALED.open(swapped, DIGESTS)
+        SEALED.unsealed(swapped, DIGESTS)
 
 
 @pytest.mark.parametrize("key", [b"", b"short", bytes(32)])
 def test_a_key_that_is_none_of_it_opens_nothing(key):
     with pytest.raises(SealError, match="row 3 does not open"):
-        SEALED.open({**KEYS, (3, ""): key}, DIGESTS)
+        SEALED.unsealed({**KEYS, THREE: key}, DIGESTS)
 
 
 def test_a_missing_key_is_named():
     with pytest.raises(SealError, match="row 3 is sealed and this device has no key for it"):
-        SEALED.open({place: key for place, key in KEYS.items() if place != (3, "")}, DIGESTS)
+        SEALED.unsealed({row: key for row, key in KEYS.items() if row != THREE}, DIGESTS)
 
 
 def test_swapped_rows_are_refused_even_under_each_others_keys():
     swapped = SealedBank({**SEALED.rows, THREE: SEALED.rows[FOUR], FOUR: SEALED.rows[THREE]}, SEALED.of)
-    keys = {**KEYS, (3, ""): KEYS[4, ""], (4, ""): KEYS[3, ""]}
-    for digests in (DIGESTS, {**DIGESTS, (3, ""): DIGESTS[4, ""], (4, ""): DIGESTS[3, ""]}):
+    keys = {**KEYS, THREE: KEYS[FOUR], FOUR: KEYS[THREE]}
+    for digests in (DIGESTS, {**DIGESTS, THREE: DIGESTS[FOUR], FOUR: DIGESTS[THREE]}):
         with pytest.raises(SealError, match="row 3 does not open"):
-            swapped.open(keys, digests)
+            swapped.unsealed(keys, digests)
 
 
 def test_a_row_of_another_content_than_the_manifest_says_is_refused():
     with pytest.raises(SealError, match="row 3 does not open"):
-        SEALED.open(KEYS, {**DIGESTS, (3, ""): DIGESTS[4, ""]})
+        SEALED.unsealed(KEYS, {**DIGESTS, THREE: DIGESTS[FOUR]})
     with pytest.raises(SealError, match="row 3 does not open"):
-        SEALED.open(KEYS, {place: digest for place, digest in DIGESTS.items() if place != (3, "")})
+        SEALED.unsealed(KEYS, {row: digest for row, digest in DIGESTS.items() if row != THREE})
 
 
 def test_a_row_sealed_under_another_rows_name_is_refused():
     nonce = bytes(NONCE)
     inside = bytes(BANK.select({4}).to_bytes())
-    data = nonce + AESGCM(KEYS[3, ""]).encrypt(nonce, inside, _context(THREE, DIGESTS[3, ""]))
+    data = nonce + AESGCM(KEYS[THREE]).encrypt(nonce, inside, _context(THREE, DIGESTS[THREE]))
     with pytest.raises(SealError, match="the sealed row 3 holds another row"):
-        with_row(data).open(KEYS, DIGESTS)
+        with_row(data).unsealed(KEYS, DIGESTS)
 
 
 def test_what_is_sealed_and_no_row_is_refused():
     nonce = bytes(NONCE)
-    data = nonce + AESGCM(KEYS[3, ""]).encrypt(nonce, b"no row", _context(THREE, DIGESTS[3, ""]))
+    data = nonce + AESGCM(KEYS[THREE]).encrypt(nonce, b"no row", _context(THREE, DIGESTS[THREE]))
     with pytest.raises(BankError, match="the sealed row 3 is damaged"):
-        with_row(data).open(KEYS, DIGESTS)
+        with_row(data).unsealed(KEYS, DIGESTS)
 
 
 def test_sealed_rows_of_different_models_are_not_joined():
     other = StatisticsBank(SUMS.keep([FOUR]).rows, SUMS.scale_bits, SUMS.shrinkage / 2)
     (one, keys), (two, more) = seal(SUMS.keep([THREE])), seal(other)
     with pytest.raises(BankError, match="sealed rows of different models"):
-        SealedBank(one.rows | two.rows, one.of).open(keys | more, SUMS.row_digests() | other.row_digests())
+        SealedBank(one.rows | two.rows, one.of).unsealed(keys | more, SUMS.row_digests() | other.row_digests())
 
 
 @given(place=st.integers(0, len(SEALED.rows[THREE]) - 1), change=st.integers(1, 255))
@@ -139,29 +134,29 @@ def test_a_changed_byte_of_a_sealed_row_is_refused(place, change):
     data = bytearray(SEALED.rows[THREE])
     data[place] ^= change
     with pytest.raises(SealError, match="row 3 does not open"):
-        with_row(bytes(data)).open(KEYS, DIGESTS)
+        with_row(bytes(data)).unsealed(KEYS, DIGESTS)
 
 
 @pytest.mark.parametrize("size", [0, NONCE - 1, NONCE, NONCE + 15, -1])
 def test_a_sealed_row_cut_short_is_refused(size):
     with pytest.raises(SealError, match="row 3 does not open"):
-        with_row(SEALED.rows[THREE][:size]).open(KEYS, DIGESTS)
+        with_row(SEALED.rows[THREE][:size]).unsealed(KEYS, DIGESTS)
 
 
 def test_a_row_goes_and_the_others_stay_as_they_were():
-    left = without(SEALED, [(3, "")])
+    left = SEALED.without([THREE])
     assert left.rows == {key: row for key, row in SEALED.rows.items() if key != THREE}
-    keys = {place: key for place, key in KEYS.items() if place != (3, "")}
-    assert left.open(keys, DIGESTS).to_bytes() == BANK.drop({3}).to_bytes()
+    keys = {row: key for row, key in KEYS.items() if row != THREE}
+    assert left.unsealed(keys, DIGESTS).to_bytes() == BANK.drop({3}).to_bytes()
     with pytest.raises(LastRowError):
-        without(SEALED, places_of(SEALED))
+        SEALED.without(SEALED.row_keys)
 
 
 @pytest.mark.parametrize("bank", [BANK, SUMS], ids=["rows", "sums"])
 def test_a_row_goes_from_a_bank_that_is_not_sealed_too(bank):
-    assert without(bank, [(3, "")]).to_bytes() == bank.drop({3}).to_bytes()
+    assert bank.without([THREE]).to_bytes() == bank.drop({3}).to_bytes()
     with pytest.raises(LastRowError):
-        without(bank, places_of(bank))
+        bank.without(bank.row_keys)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +186,7 @@ def test_what_is_no_sealed_bank_is_refused(tmp_path, data):
 
 def test_the_digest_changes_with_every_row():
     assert SEALED.digest() != with_row(SEALED.rows[THREE] + b"x").digest()
-    assert SEALED.digest() != without(SEALED, [(3, "")]).digest()
+    assert SEALED.digest() != SEALED.without([THREE]).digest()
     assert SEALED.digest() != dataclasses.replace(SEALED, of="other").digest()
 
 

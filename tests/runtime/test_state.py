@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from pfedge_runtime import Bundle, forget
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import DeviceState, Entry
 from pfedge_runtime.errors import KeyFileError, LedgerError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.files import exclusive
@@ -32,7 +33,7 @@ def test_reading_makes_nothing(bundle_path, device_state):
     assert state.ledger().entries == ()
     assert state.tombstones().digests == {}
     assert state.stamp() is None
-    assert state.read_row_keys("m", [(3, "")]) == {}
+    assert state.read_row_keys("m", [RowKey(3)]) == {}
     Bundle.open(bundle_path)
     assert list(device_state.parent.iterdir()) == []
     with pytest.raises(KeyFileError, match="cannot read"):
@@ -152,12 +153,13 @@ def test_who_cannot_record_a_refusal_refuses_all_the_same(bundle_path, device_st
 
 def test_keys_of_rows_are_told_apart(device_state):
     state = DeviceState.at()
-    places = [(3, ""), (3, "a"), (3, "b"), (33, "")]
-    paths = {state.row_key_path("m", *place) for place in places} | {state.row_key_path("n", 3, "")}
+    rows = [RowKey(3), RowKey(3, "a"), RowKey(3, "b"), RowKey(33)]
+    paths = {state.row_key_path("m", row) for row in rows} | {state.row_key_path("n", RowKey(3))}
     assert len(paths) == 5
-    state.row_key_path("m", 3, "a").parent.mkdir(parents=True)
-    state.row_key_path("m", 3, "a").write_bytes(b"key")
-    assert state.read_row_keys("m", places) == {(3, "a"): b"key"}
+    path = state.row_key_path("m", RowKey(3, "a"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"key")
+    assert state.read_row_keys("m", rows) == {RowKey(3, "a"): b"key"}
 
 
 @pytest.mark.parametrize("name", ["PFEDGE_STATE_DIR", "PFEDGE_FLOOR_FILE"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pfedge_runtime import Bundle, Classifier, PromptBank, forget, plan_forget
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import (
     AlreadyForgottenError,
@@ -170,9 +171,9 @@ def test_keys_of_a_decided_forget_go_even_where_the_bundle_is_gone(bundle_path, 
     state, model_id = DeviceState.at(), Bundle.open(bundle_path).manifest.model_id
     killed_after_the_decision(bundle_path, ["3"], monkeypatch)
     shutil.rmtree(bundle_path)
-    assert state.row_key_path(model_id, 3, "").exists()
+    assert state.row_key_path(model_id, RowKey(3)).exists()
     recover()
-    assert not state.row_key_path(model_id, 3, "").exists()
+    assert not state.row_key_path(model_id, RowKey(3)).exists()
 
 
 def test_a_bundle_reached_through_a_link_is_the_same_bundle(bundle_path, tmp_path, monkeypatch):

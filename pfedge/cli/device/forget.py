@@ -17,6 +17,7 @@ from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
+    from pfedge_runtime.bank import RowKey
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.forgetting import Forgetting
     from pfedge_runtime.sweeping import Finding, Trace
@@ -98,31 +99,30 @@ class _Asked:
     Attributes:
         classes: those that are left to forget.
         sources: likewise.
-        places: all rows meant, also those that are forgotten already.
+        rows: all rows meant, also those that are forgotten already.
         done: everything is forgotten already.
     """
 
     classes: list[str]
     sources: list[str]
-    places: tuple[tuple[int, str], ...]
+    rows: tuple[RowKey, ...]
     done: bool
 
     @classmethod
     def of(cls, bundle: Bundle, classes: Sequence[str], sources: Sequence[str], *, again: bool) -> _Asked:
         """Tell what is forgotten already from what is not, if that may be swept for `again`."""
+        from pfedge_runtime.bank import RowKey
+
         if not again:
             return cls(list(classes), list(sources), (), done=False)
-        from pfedge_runtime.bank import places_of
-
-        there = set(places_of(bundle.stored_bank()))
-        entries = {text: bundle.manifest.find_class(text) for text in classes}
-        by_class = {text: {(entry.id, source) for source in entry.rows} for text, entry in entries.items()}
-        every = {(entry.id, source) for entry in bundle.manifest.classes for source in entry.rows}
-        by_source = {text: {place for place in every if text and place[1] == text} for text in sources}
-        meant = set().union(*by_class.values(), *by_source.values())
+        there, every = set(bundle.stored_bank().row_keys), set(bundle.manifest.rows)
+        ids = {text: bundle.manifest.find_class(text).id for text in classes}
+        by_class = {text: {key for key in every if key.class_id == class_id} for text, class_id in ids.items()}
+        by_source = {text: {key for key in every if text and key.source == text} for text in sources}
+        meant = set[RowKey]().union(*by_class.values(), *by_source.values())
         # what has no row at all, never had one: `plan_forget` says so
-        due_classes = [text for text, places in by_class.items() if places & there or not places]
-        due_sources = [text for text, places in by_source.items() if places & there or not places]
+        due_classes = [text for text, keys in by_class.items() if keys & there or not keys]
+        due_sources = [text for text, keys in by_source.items() if keys & there or not keys]
         return cls(due_classes, due_sources, tuple(sorted(meant)), done=bool(meant) and not due_classes + due_sources)
 
     def describe(self, plan: Forgetting | None) -> str:
@@ -175,7 +175,7 @@ def _guarantee(guarantee: str, *, dry_run: bool, sealed: bool) -> str:
 def _trace(bundle: Bundle, asked: _Asked) -> Trace:
     from pfedge_runtime.sweeping import Trace
 
-    return Trace.of(bundle, asked.places)
+    return Trace.of(bundle, asked.rows)
 
 
 def _sweep(bundle: Bundle, trace: Trace, folders: Sequence[Path], *, dry_run: bool) -> tuple[Finding, ...]:

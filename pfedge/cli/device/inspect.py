@@ -20,7 +20,6 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the coverage as JSON.")] = False,
 ) -> None:
     """Check a bundle's files and show what it can still recognise."""
-    from pfedge_runtime.bank import StatisticsBank
     from pfedge_runtime.bundle import Bundle
 
     finish_decided(bundle)
@@ -41,7 +40,7 @@ def inspect(
         typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
         typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}, {manifest.precision}")
         typer.echo(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
-        if isinstance(bank, StatisticsBank) and bank.sources:
+        if bank.sources:
             typer.echo(f"sources    {', '.join(bank.sources)}")
         for entry in manifest.classes:
             state = "row" if entry.id in bank.class_ids else "forgotten" if entry.rows else "never had a row"

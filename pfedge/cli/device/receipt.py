@@ -85,7 +85,6 @@ def pdf(
 
 def _compare(receipt: Receipt, bundle: Path) -> list[str]:
     """Compare a receipt with a bundle: none of the rows may be there."""
-    from pfedge_runtime.bank import places_of
     from pfedge_runtime.bundle import Bundle
     from pfedge_runtime.errors import TombstoneError, UsageError
 
@@ -94,7 +93,7 @@ def _compare(receipt: Receipt, bundle: Path) -> list[str]:
         message = f"{bundle} is of model {opened.manifest.model_id}, the receipt of model {receipt.model_id}"
         raise UsageError(message)
     stored = opened.stored_bank()
-    digests = {row.digest for row in opened.row_ids(places_of(stored))}
+    digests = {row.digest for row in opened.row_ids(stored.row_keys)}
     there = [row.describe() for row in receipt.rows if row.digest in digests]
     if there:
         message = f"{bundle} has {', '.join(there)}, which this receipt says was forgotten"

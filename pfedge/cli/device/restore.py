@@ -50,6 +50,6 @@ def restore(
     typer.echo(f"request {entry.request} is undone: {', '.join(row.describe() for row in entry.rows)}")
     tombstones = state.tombstones()
     for row in entry.rows:
-        still = tombstones.find(entry.model_id, row.class_id, row.source, row.digest)
+        still = tombstones.find(entry.model_id, row)
         if still is not None:
             typer.echo(f"still refused: {row.describe()}, by request {still.request}, which needs its own statement")

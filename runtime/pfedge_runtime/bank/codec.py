@@ -24,11 +24,14 @@ from pfedge_runtime.errors import BankError
 from pfedge_runtime.files import safe_reason
 
 METADATA = '{"__metadata__":'
+FORMAT = "format"  # the one entry that a bank's metadata has
 DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("|u1")}
 NAMES = {dtype.str: name for name, dtype in DTYPES.items()}
 HEADER_BYTES = 100_000_000  # the library's own bound
 DIMENSIONS = 2  # no part of a row has more
 FIELDS = 3  # of an entry: dtype, shape, data_offsets
+
+Buffer = bytes | bytearray | memoryview
 
 
 class ZeroizedBytes(bytearray):
@@ -81,10 +84,10 @@ def read_zeroized(path: Path) -> ZeroizedBytes:
         raise BankError(message) from error
 
 
-def encode(tensors: dict[str, NDArray[Any]], form: str) -> ZeroizedBytes:
-    """Return the encoding of named arrays (float32, int64, uint8), with `form` as the metadata entry `format`."""
+def encode(tensors: dict[str, NDArray[Any]], form: str, *, entry: str = FORMAT) -> ZeroizedBytes:
+    """Return the encoding of named arrays (float32, int64, uint8), with `form` as the one metadata entry."""
     order = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
-    entries, end = [f'{METADATA}{{"format":{json.dumps(form, ensure_ascii=False)}}}'], 0
+    entries, end = [f"{METADATA}{{{json.dumps(entry)}:{json.dumps(form, ensure_ascii=False)}}}"], 0
     for name in order:
         array = tensors[name]
         shape = ",".join(map(str, array.shape))
@@ -111,24 +114,24 @@ def flat_bytes(array: NDArray[Any]) -> memoryview:
     return memoryview(flat.data).cast("B") if flat.size else memoryview(b"")
 
 
-def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]], str]:
-    """Return the arrays of an encoding, which look into `data`, and its metadata entry `format`.
+def decode(data: bytes | bytearray, source: str, *, entry: str = FORMAT) -> tuple[dict[str, NDArray[Any]], str]:
+    """Return the arrays of an encoding, which look into `data`, and its one metadata entry.
 
     Raises:
         BankError: the bytes are not a whole safetensors file with that metadata and no other; `source` names it.
     """
     try:
-        header, form, size = _read_header(data)
+        header, form, size = _read_header(data, entry)
         arrays, end = {}, 0
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            dtype, shape, (start, stop) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        for name, about in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            dtype, shape, (start, stop) = DTYPES[about["dtype"]], about["shape"], about["data_offsets"]
             numbers = (*shape, start, stop)
             if set(map(type, numbers)) != {int} or max(numbers) > len(data):
                 raise ValueError(name)
             count = math.prod(shape)
             if (
                 len(shape) > DIMENSIONS
-                or len(entry) != FIELDS
+                or len(about) != FIELDS
                 or start != end
                 or stop - start != count * dtype.itemsize
             ):
@@ -143,8 +146,8 @@ def decode(data: bytes | bytearray, source: str) -> tuple[dict[str, NDArray[Any]
     return arrays, form
 
 
-def _read_header(data: bytes | bytearray) -> tuple[dict[str, Any], str, int]:
-    """Return what a header says of each array, its metadata entry `format`, and how long it is.
+def _read_header(data: bytes | bytearray, entry: str) -> tuple[dict[str, Any], str, int]:
+    """Return what a header says of each array, its one metadata entry, and how long it is.
 
     Raises:
         ValueError, TypeError, AttributeError, RecursionError, struct.error: it is not whole, or not as we write it.
@@ -156,10 +159,10 @@ def _read_header(data: bytes | bytearray) -> tuple[dict[str, Any], str, int]:
     text = bytes(memoryview(data)[8 : 8 + size]).decode()
     header = json.loads(text, object_pairs_hook=_unique, parse_int=_natural)
     about = header.pop("__metadata__", None)
-    if not text.startswith("{") or not isinstance(about, dict) or set(about) != {"format"}:
+    if not text.startswith("{") or not isinstance(about, dict) or set(about) != {entry}:
         message = f"its metadata is {about}"
         raise ValueError(message)
-    form = about["format"]
+    form = about[entry]
     if not isinstance(form, str):
         message = f"its format is {form}"
         raise TypeError(message)

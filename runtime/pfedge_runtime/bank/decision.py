@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.statistics_bank import StatisticsBank
-
-Bank = PromptBank | StatisticsBank
+from pfedge_runtime.bank.protocol import Bank
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

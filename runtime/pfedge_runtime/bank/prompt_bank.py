@@ -8,18 +8,26 @@ smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime._compat import cached_property
-from pfedge_runtime.bank.codec import ZeroizedBytes, decode, flat_bytes, read_zeroized, zeroized_copy, zeroized_empty
+from pfedge_runtime.bank.codec import (
+    Buffer,
+    ZeroizedBytes,
+    decode,
+    flat_bytes,
+    read_zeroized,
+    zeroized_copy,
+    zeroized_empty,
+)
 from pfedge_runtime.bank.records import PARTS, PROMPT_FORMAT, Records
-from pfedge_runtime.bank.rows import CLASS_ID
+from pfedge_runtime.bank.rows import CLASS_ID, RowKey
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
 
 Floats = NDArray[np.float32]
@@ -36,6 +44,8 @@ class PromptBank:
         head_bias: float32 `[R]`.
         threshold: float32 `[R]`, the score (logit) from which a row accepts an input; `-inf` accepts all.
     """
+
+    FORMAT: ClassVar[str] = PROMPT_FORMAT
 
     class_ids: tuple[int, ...]
     prompts: Floats
@@ -71,6 +81,33 @@ class PromptBank:
     def __len__(self) -> int:
         """Return R, the number of rows."""
         return len(self.class_ids)
+
+    @cached_property
+    def row_keys(self) -> tuple[RowKey, ...]:
+        """Which rows there are, increasing."""
+        return tuple(map(RowKey, self.class_ids))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """None: each row is of a whole class."""
+        return ()
+
+    def keep(self, keys: Iterable[RowKey]) -> PromptBank:
+        """Return the bank that has only these of its rows.
+
+        Raises:
+            LastRowError: none is left.
+        """
+        return self.select(key.class_id for key in keys)
+
+    def without(self, keys: Iterable[RowKey]) -> PromptBank:
+        """Return the bank that has all of its rows but these; keys of rows that are not there change nothing.
+
+        Raises:
+            LastRowError: none is left.
+        """
+        unwanted = set(keys)
+        return self.keep(key for key in self.row_keys if key not in unwanted)
 
     def select(self, class_ids: Iterable[int]) -> PromptBank:
         """Return the bank that has only these rows, still in class-id order.
@@ -112,22 +149,29 @@ class PromptBank:
         Raises:
             BankError: a class has a row in two of them, or their rows differ in shape.
         """
-        places = sorted(
-            ((c, number, at) for number, bank in enumerate(banks) for at, c in enumerate(bank.class_ids)),
-        )
+        found = sorted((c, number, at) for number, bank in enumerate(banks) for at, c in enumerate(bank.class_ids))
         parts = {}
         for part in PARTS:
             shapes = {getattr(bank, part).shape[1:] for bank in banks}
             if len(shapes) != 1:
                 message = f"rows whose {part} differ in shape do not fit into one bank"
                 raise BankError(message)
-            parts[part] = zeroized_empty((len(places), *shapes.pop()), np.float32)
-            for position, (_, number, at) in enumerate(places):
+            parts[part] = zeroized_empty((len(found), *shapes.pop()), np.float32)
+            for position, (_, number, at) in enumerate(found):
                 parts[part][position] = getattr(banks[number], part)[at]
-        return cls(tuple(class_id for class_id, _, _ in places), **parts)
+        return cls(tuple(class_id for class_id, _, _ in found), **parts)
+
+    def unsealed(self, keys: Mapping[RowKey, bytes], digests: Mapping[RowKey, str]) -> PromptBank:
+        """Return the bank itself: it is not sealed."""
+        del keys, digests
+        return self
+
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the fixed dimensions of what the graph takes: `[T, D]`, `[F]` and `[]`."""
+        return {name: value.shape[1:] for name, value in self.graph_inputs().items()}
 
     def graph_inputs(self) -> dict[str, Floats]:
-        """Return what the graph takes."""
+        """Return what the graph takes: prompts `[R, T, D]`, head_weight `[R, F]` and head_bias `[R]`."""
         return {"prompts": self.prompts, "head_weight": self.head_weight, "head_bias": self.head_bias}
 
     def accepts(
@@ -149,6 +193,17 @@ class PromptBank:
         position = self.class_ids.index(class_id)
         return {part: getattr(self, part)[position] for part in PARTS}
 
+    def row_bytes(self, key: RowKey) -> list[Buffer]:
+        """Return the bytes of a row's prompts and head vector."""
+        row = self.row(key.class_id)
+        return [flat_bytes(row["prompts"]), flat_bytes(row["head_weight"])]
+
+    def vectors(self) -> Iterator[tuple[RowKey, NDArray[Any]]]:
+        """Yield each row's prompt tokens `[D]` and head vector `[F]`."""
+        for key in self.row_keys:
+            row = self.row(key.class_id)
+            yield from ((key, vector) for vector in (*row["prompts"], row["head_weight"]))
+
     def row_digest(self, class_id: int) -> str:
         """Return the SHA-256 that identifies one row's content, whatever bank it stands in."""
         return self._row_digests[class_id]
@@ -167,9 +222,9 @@ class PromptBank:
             digests[class_id] = digest.hexdigest()
         return digests
 
-    def row_digests(self) -> dict[tuple[int, str], str]:
-        """Return the digest of each row, by class id and source; no row of this kind is of a source."""
-        return {(class_id, ""): self.row_digest(class_id) for class_id in self.class_ids}
+    def row_digests(self) -> dict[RowKey, str]:
+        """Return the digest of each row."""
+        return {key: self.row_digest(key.class_id) for key in self.row_keys}
 
     def digest(self) -> str:
         """Return the SHA-256 of the bank: its class ids and the digests of their rows."""
@@ -177,7 +232,7 @@ class PromptBank:
         return hashlib.sha256(f"pfedge-bank/1{rows}".encode()).hexdigest()
 
     def to_bytes(self) -> ZeroizedBytes:
-        """Return the safetensors encoding, with tensors `rows.<class id>.<part>`, as `tensors.encode` would give it.
+        """Return the safetensors encoding, with tensors `rows.<class id>.<part>`, as `codec.encode` would give it.
 
         A thousand rows are written in one go: the general encoder takes several times as long.
         """

@@ -9,7 +9,8 @@ RowKey(class_id=3, source='clinic-7')
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 CLASS_ID = re.compile("0|[1-9][0-9]{0,14}")
 
@@ -37,3 +38,32 @@ class RowKey(NamedTuple):
             raise ValueError(message)
         source.encode()  # half a surrogate pair, which JSON may name, has no encoding: a ValueError
         return cls(int(class_id), source)
+
+
+class KeyedRows:
+    """What banks have in common that keep each row under its key.
+
+    Attributes:
+        rows: key -> row, in order of the keys.
+    """
+
+    rows: Mapping[RowKey, Any]
+
+    @property
+    def row_keys(self) -> tuple[RowKey, ...]:
+        """Which rows there are, increasing."""
+        return tuple(self.rows)
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The classes that have at least one row, increasing."""
+        return tuple(sorted({key.class_id for key in self.rows}))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that have at least one row, increasing."""
+        return tuple(sorted({key.source for key in self.rows if key.source}))
+
+    def __len__(self) -> int:
+        """Return K, the number of classes that have a row."""
+        return len(self.class_ids)

@@ -1,7 +1,7 @@
 """Sealed rows: each row of a bank encrypted under a key of its own, so that destroying the key kills every copy of it.
 
-    sealed, keys = seal(bank)                          # keys: (class id, source) -> 32 bytes
-    bank = sealed.open(keys, digests)                  # decrypted in memory only
+    sealed, keys = seal(bank)                          # keys: RowKey -> 32 bytes
+    bank = sealed.unsealed(keys, digests)              # decrypted in memory only
 
 AES-256-GCM (NIST SP 800-38D) of the encoding of a bank of that one row; what is authenticated besides is which row it
 is and the SHA-256 of its content, so that a sealed row cannot pass for another.
@@ -14,21 +14,21 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from pfedge_runtime.bank.codec import ZeroizedBytes, decode, encode, read_zeroized
-from pfedge_runtime.bank.decision import Bank
-from pfedge_runtime.bank.prompt_bank import PromptBank
-from pfedge_runtime.bank.records import PROMPT_FORMAT
-from pfedge_runtime.bank.rows import RowKey
-from pfedge_runtime.bank.statistics import RowStatistics
-from pfedge_runtime.bank.statistics_bank import KeyedRows, StatisticsBank
+from pfedge_runtime.bank.codec import Buffer, ZeroizedBytes, decode, encode, read_zeroized
+from pfedge_runtime.bank.guarantees import BANKS
+from pfedge_runtime.bank.protocol import Bank
+from pfedge_runtime.bank.rows import KeyedRows, RowKey
 from pfedge_runtime.errors import BankError, LastRowError, SealError
 from pfedge_runtime.files import canonical_json, parse_json, safe_reason
 
 SEALED_FORMAT = "pfedge-sealed/1"
 NONCE, TAG, KEY_BYTES = 12, 16, 32
+
+B = TypeVar("B", bound=Bank)
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,17 @@ class SealedBank(KeyedRows):
         of: the format of what is inside.
     """
 
+    FORMAT: ClassVar[str] = SEALED_FORMAT
+
     rows: dict[RowKey, bytes]
     of: str
 
+    def __post_init__(self) -> None:
+        """Order the rows."""
+        object.__setattr__(self, "rows", {key: self.rows[key] for key in sorted(self.rows)})
+
     def keep(self, keys: Iterable[RowKey]) -> SealedBank:
-        """Return the bank that has only these rows.
+        """Return the bank that has only these of its rows.
 
         Raises:
             LastRowError: none is left.
@@ -53,6 +59,23 @@ class SealedBank(KeyedRows):
         if not rows:
             raise LastRowError
         return SealedBank(rows, self.of)
+
+    def without(self, keys: Iterable[RowKey]) -> SealedBank:
+        """Return the bank that has all of its rows but these; keys of rows that are not there change nothing.
+
+        Raises:
+            LastRowError: none is left.
+        """
+        unwanted = set(keys)
+        return self.keep(key for key in self.rows if key not in unwanted)
+
+    def row_digests(self) -> dict[RowKey, str]:
+        """Return nothing: what is in a row is known only once it is decrypted."""
+        return {}
+
+    def row_bytes(self, key: RowKey) -> list[Buffer]:
+        """Return a row's nonce and ciphertext."""
+        return [self.rows[key]]
 
     def digest(self) -> str:
         """Return the SHA-256 of the bank: its rows and the digests of what stands for them."""
@@ -64,7 +87,7 @@ class SealedBank(KeyedRows):
         tensors = {f"rows.{key}.sealed": np.frombuffer(data, dtype=np.uint8) for key, data in self.rows.items()}
         return encode(tensors, canonical_json({"format": SEALED_FORMAT, "of": self.of}).decode())
 
-    def open(self, keys: Mapping[RowKey, bytes], digests: Mapping[RowKey, str]) -> Bank:
+    def unsealed(self, keys: Mapping[RowKey, bytes], digests: Mapping[RowKey, str]) -> Bank:
         """Decrypt every row.
 
         Args:
@@ -75,30 +98,33 @@ class SealedBank(KeyedRows):
             SealError: a key is missing, another's, or a row was tampered with.
             BankError: what was inside is no row.
         """
+        kind = BANKS.get(self.of)
+        if kind is None:
+            message = f"what is sealed is of format {self.of}; this version reads {', '.join(BANKS)}"
+            raise BankError(message)
+        return kind.joined([self._decrypted(kind, key, keys, digests) for key in self.rows])
+
+    def _decrypted(self, kind: type[B], key: RowKey, keys: Mapping[RowKey, bytes], digests: Mapping[RowKey, str]) -> B:
+        """Return the bank of one row that was encrypted under `keys[key]`."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        banks: list[Bank] = []
-        for key, data in self.rows.items():
-            place = (key.class_id, key.source)
-            if place not in keys:
-                message = f"row {key} is sealed and this device has no key for it: pfedge adopt --keys FILE"
-                raise SealError(message)
-            plain = ZeroizedBytes(max(0, len(data) - NONCE - TAG))
-            try:
-                context = _context(key, digests.get(place, ""))
-                AESGCM(keys[place]).decrypt_into(data[:NONCE], data[NONCE:], context, plain)
-            except (InvalidTag, ValueError, OverflowError) as error:  # the last where it is larger than 2 GiB
-                message = f"row {key} does not open with this device's key: it is another's, or the row was changed"
-                raise SealError(message) from error
-            source = f"the sealed row {key}"
-            kind = PromptBank if self.of == PROMPT_FORMAT else StatisticsBank
-            one: Bank = kind.from_bytes(plain, source=source)
-            if tuple(one.row_digests()) != (place,):
-                message = f"{source} holds another row"
-                raise SealError(message)
-            banks.append(one)
-        return _join(banks)
+        data, source = self.rows[key], f"the sealed row {key}"
+        if key not in keys:
+            message = f"row {key} is sealed and this device has no key for it: pfedge adopt --keys FILE"
+            raise SealError(message)
+        plain = ZeroizedBytes(max(0, len(data) - NONCE - TAG))
+        try:
+            context = _context(key, digests.get(key, ""))
+            AESGCM(keys[key]).decrypt_into(data[:NONCE], data[NONCE:], context, plain)
+        except (InvalidTag, ValueError, OverflowError) as error:  # the last where it is larger than 2 GiB
+            message = f"row {key} does not open with this device's key: it is another's, or the row was changed"
+            raise SealError(message) from error
+        one = kind.from_bytes(plain, source=source)
+        if one.row_keys != (key,):
+            message = f"{source} holds another row"
+            raise SealError(message)
+        return one
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray, *, source: str) -> SealedBank:
@@ -127,7 +153,7 @@ class SealedBank(KeyedRows):
         if not rows:
             message = f"{source} has no rows"
             raise BankError(message)
-        return cls({key: rows[key] for key in sorted(rows)}, about["of"])
+        return cls(rows, about["of"])
 
     @classmethod
     def load(cls, path: Path) -> SealedBank:
@@ -139,53 +165,18 @@ class SealedBank(KeyedRows):
         return cls.from_bytes(read_zeroized(path), source=str(path))
 
 
-def without(bank: Bank | SealedBank, places: Iterable[RowKey]) -> Bank | SealedBank:
-    """Return a bank, sealed or not, without some of its rows.
-
-    Raises:
-        LastRowError: none is left.
-    """
-    unwanted = set(places)
-    if isinstance(bank, PromptBank):
-        return bank.select(class_id for class_id in bank.class_ids if (class_id, "") not in unwanted)
-    return bank.keep(key for key in bank.rows if (key.class_id, key.source) not in unwanted)
-
-
-def places_of(bank: Bank | SealedBank) -> tuple[RowKey, ...]:
-    """Return class id and source of each row."""
-    if isinstance(bank, PromptBank):
-        return tuple((class_id, "") for class_id in bank.class_ids)
-    return tuple((key.class_id, key.source) for key in bank.rows)
-
-
 def seal(bank: Bank) -> tuple[SealedBank, dict[RowKey, bytes]]:
     """Encrypt each row under a new key, and return both."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    rows, keys, of = {}, {}, PROMPT_FORMAT
-    for (class_id, source), digest in bank.row_digests().items():
-        key = RowKey(class_id, source)
-        if isinstance(bank, StatisticsBank):
-            one, of = bank.keep([key]).to_bytes(), bank.about()["format"]
-        else:
-            one = bank.select({class_id}).to_bytes()
-        nonce, keys[class_id, source] = os.urandom(NONCE), AESGCM.generate_key(8 * KEY_BYTES)
-        rows[key] = nonce + AESGCM(keys[class_id, source]).encrypt(nonce, bytes(one), _context(key, digest))
-    return SealedBank(rows, of), keys
+    rows: dict[RowKey, bytes] = {}
+    keys: dict[RowKey, bytes] = {}
+    for key, digest in bank.row_digests().items():
+        plain = bytes(bank.keep([key]).to_bytes())
+        nonce, keys[key] = os.urandom(NONCE), AESGCM.generate_key(8 * KEY_BYTES)
+        rows[key] = nonce + AESGCM(keys[key]).encrypt(nonce, plain, _context(key, digest))
+    return SealedBank(rows, bank.FORMAT), keys
 
 
 def _context(key: RowKey, digest: str) -> bytes:
     return canonical_json({"format": SEALED_FORMAT, "row": str(key), "digest": digest})
-
-
-def _join(banks: list[Bank]) -> Bank:
-    first = banks[0]
-    if isinstance(first, PromptBank):
-        return PromptBank.joined([bank for bank in banks if isinstance(bank, PromptBank)])
-    rows: dict[RowKey, RowStatistics] = {}
-    for bank in banks:
-        if not isinstance(bank, StatisticsBank) or bank.about() != first.about():
-            message = "sealed rows of different models lie in one bank"
-            raise BankError(message)
-        rows |= bank.rows
-    return StatisticsBank(rows, first.scale_bits, first.shrinkage)

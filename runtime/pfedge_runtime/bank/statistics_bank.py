@@ -8,20 +8,28 @@ bank.head()                   # float32 weights [K, E] and biases [K], solved fr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime._compat import cached_property
-from pfedge_runtime.bank.codec import ZeroizedBytes, decode, encode, read_zeroized, zeroized_empty
+from pfedge_runtime.bank.codec import (
+    Buffer,
+    ZeroizedBytes,
+    decode,
+    encode,
+    flat_bytes,
+    read_zeroized,
+    zeroized_empty,
+)
 from pfedge_runtime.bank.discriminant import Moments, Typicality, solve_head
 from pfedge_runtime.bank.prompt_bank import require_known
-from pfedge_runtime.bank.rows import RowKey
+from pfedge_runtime.bank.rows import KeyedRows, RowKey
 from pfedge_runtime.bank.statistics import Doubles, RowStatistics
 from pfedge_runtime.errors import BankError, LastRowError
 from pfedge_runtime.files import canonical_json, parse_json, safe_reason
@@ -39,26 +47,6 @@ class Head:
     bias: NDArray[np.float32]
 
 
-class KeyedRows:
-    """What banks have in common whose rows are of a class and, where kept apart, of a source."""
-
-    rows: dict[RowKey, Any]
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        """The classes that have at least one row, increasing."""
-        return tuple(sorted({key.class_id for key in self.rows}))
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The sources that have at least one row."""
-        return tuple(sorted({key.source for key in self.rows if key.source}))
-
-    def __len__(self) -> int:
-        """Return K, the number of classes that have a row."""
-        return len(self.class_ids)
-
-
 @dataclass(frozen=True, eq=False)
 class StatisticsBank(KeyedRows):
     """The rows that a model of guarantee `exact` still has, in order of class and source. Immutable.
@@ -68,6 +56,8 @@ class StatisticsBank(KeyedRows):
         scale_bits: the grid is 2**-scale_bits.
         shrinkage: share of the identity in the pooled covariance, 0 to 1.
     """
+
+    FORMAT: ClassVar[str] = STATISTICS_FORMAT
 
     rows: dict[RowKey, RowStatistics]
     scale_bits: int
@@ -124,7 +114,7 @@ class StatisticsBank(KeyedRows):
         return self.keep(key for key in self.rows if key.class_id not in unwanted)
 
     def keep(self, keys: Iterable[RowKey]) -> StatisticsBank:
-        """Return the bank that has only these rows.
+        """Return the bank that has only these of its rows.
 
         Raises:
             LastRowError: none is left.
@@ -133,6 +123,34 @@ class StatisticsBank(KeyedRows):
         if not rows:
             raise LastRowError
         return StatisticsBank(rows, self.scale_bits, self.shrinkage)
+
+    def without(self, keys: Iterable[RowKey]) -> StatisticsBank:
+        """Return the bank that has all of its rows but these; keys of rows that are not there change nothing.
+
+        Raises:
+            LastRowError: none is left.
+        """
+        unwanted = set(keys)
+        return self.keep(key for key in self.rows if key not in unwanted)
+
+    @classmethod
+    def joined(cls, banks: Sequence[StatisticsBank]) -> StatisticsBank:
+        """Return the bank that has the rows of all.
+
+        Raises:
+            BankError: their settings differ.
+        """
+        first = banks[0]
+        if any(bank.about() != first.about() for bank in banks):
+            message = "sealed rows of different models lie in one bank"
+            raise BankError(message)
+        rows = {key: row for bank in banks for key, row in bank.rows.items()}
+        return cls(rows, first.scale_bits, first.shrinkage)
+
+    def unsealed(self, keys: Mapping[RowKey, bytes], digests: Mapping[RowKey, str]) -> StatisticsBank:
+        """Return the bank itself: it is not sealed."""
+        del keys, digests
+        return self
 
     def insert(self, rows: dict[RowKey, RowStatistics]) -> StatisticsBank:
         """Return the bank with rows added.
@@ -168,6 +186,10 @@ class StatisticsBank(KeyedRows):
         weight, bias = solve_head(moments, self.shrinkage)
         return Head(self.class_ids, weight.astype(np.float32), bias.astype(np.float32))
 
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the fixed dimensions of what the graph takes, `[E]` and `[]`; no head need be solved for it."""
+        return {"head_weight": (self.width,), "head_bias": ()}
+
     def graph_inputs(self) -> dict[str, NDArray[np.float32]]:
         """Return what the graph takes: the solved head."""
         head = self.head()
@@ -201,16 +223,28 @@ class StatisticsBank(KeyedRows):
             message = "the statistics of the rows cannot be inverted: they are not those of real inputs"
             raise BankError(message) from error
 
+    def row_bytes(self, key: RowKey) -> list[Buffer]:
+        """Return the bytes of a row's sums."""
+        row = self.rows[key]
+        return [flat_bytes(row.sum), flat_bytes(row.outer)]
+
+    def vectors(self) -> Iterator[tuple[RowKey, NDArray[Any]]]:
+        """Yield each class's head vector `[E]`, and each row's sum and mean `[E]`, the mean in both float types."""
+        for class_id, weight in zip(self.class_ids, self.head().weight, strict=True):
+            yield RowKey(class_id), weight
+        for key, row in self.rows.items():
+            mean = row.sum / row.count * 2.0**-self.scale_bits
+            yield from ((key, vector) for vector in (row.sum, mean, mean.astype(np.float32)))
+
     def row_digest(self, key: RowKey) -> str:
         """Return the SHA-256 that identifies one row's content, whatever bank it stands in."""
         settings = canonical_json(self.about())
         return hashlib.sha256(settings + self.rows[key].digest.encode()).hexdigest()
 
-    def row_digests(self) -> dict[tuple[int, str], str]:
-        """Return the digest of each row, by class id and source; megabytes a row, hashed by a thread a core."""
+    def row_digests(self) -> dict[RowKey, str]:
+        """Return the digest of each row; megabytes a row, hashed by a thread a core."""
         with ThreadPoolExecutor() as pool:
-            digests = list(pool.map(self.row_digest, self.rows))
-        return {(key.class_id, key.source): digest for key, digest in zip(self.rows, digests, strict=True)}
+            return dict(zip(self.rows, pool.map(self.row_digest, self.rows), strict=True))
 
     def digest(self) -> str:
         """Return the SHA-256 of the bank: its settings, keys, and the digests of its rows."""

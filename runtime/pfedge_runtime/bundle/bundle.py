@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.bank import Bank, PromptBank, RowKey, SealedBank, StatisticsBank, places_of, without
+from pfedge_runtime.bank import Bank, RowKey, SealedBank, StoredBank, guarantee, read_zeroized
 from pfedge_runtime.bundle.manifest import Manifest
 from pfedge_runtime.device import DeviceState, RowId, record_refusal, require_allowed
 from pfedge_runtime.errors import BankError, BundleError, KeyFileError, SealError, SignatureError, TombstoneError
@@ -175,44 +175,40 @@ class Bundle:
 
     def _record_refusal(self) -> None:
         stored = self.stored_bank()
-        record_refusal(self.state, self.manifest.model_id, self.row_ids(places_of(stored)), stored.digest())
+        record_refusal(self.state, self.manifest.model_id, self.row_ids(stored.row_keys), stored.digest())
 
     def _read_bank(self) -> Bank:
         stored = self.stored_bank()
-        stored = without(stored, self._being_forgotten(stored))
-        require_allowed(self.state, self.manifest.model_id, self.row_ids(places_of(stored)), where=self.path)
-        bank = self._unseal(stored) if isinstance(stored, SealedBank) else stored
+        stored = stored.without(self._being_forgotten())
+        require_allowed(self.state, self.manifest.model_id, self.row_ids(stored.row_keys), where=self.path)
+        bank = self._unsealed(stored) if self.manifest.sealed else stored.unsealed({}, {})
         self._require_fit(bank)
         return bank
 
-    def _being_forgotten(self, stored: Bank | SealedBank) -> set[RowKey]:
+    def _being_forgotten(self) -> set[RowKey]:
         """Return rows of this very bundle whose forget is decided and not finished: they are out from then on."""
         here = str(self.path.resolve())
-        decided = {
-            (row.class_id, row.source)
+        return {
+            row.key
             for forget in self.state.ledger().pending()
             if forget.model_id == self.manifest.model_id and forget.about.get("bundle") == here
             for row in forget.rows
         }
-        return decided & set(places_of(stored))
 
-    def stored_bank(self) -> Bank | SealedBank:
+    def stored_bank(self) -> StoredBank:
         """Read the bank as it is stored: checked against the manifest, but neither decrypted nor refused.
 
         Raises:
             BankError: it is damaged, or has a row that this bundle never had.
         """
-        if self.manifest.sealed:
-            sealed = SealedBank.load(self.bank_path)
-            self.row_ids(places_of(sealed))
-            return sealed
-        exact = self.manifest.guarantee == "exact"
-        bank: Bank = StatisticsBank.load(self.bank_path) if exact else PromptBank.load(self.bank_path)
-        self._require_rows(bank)
-        return bank
+        kind: type[StoredBank] = SealedBank if self.manifest.sealed else guarantee(self.manifest.guarantee).bank
+        stored = kind.from_bytes(read_zeroized(self.bank_path), source=str(self.bank_path))
+        self._require_rows(stored)
+        self.row_ids(stored.row_keys)
+        return stored
 
-    def row_ids(self, places: Iterable[RowKey]) -> tuple[RowId, ...]:
-        """Return what the manifest says of rows, by class id and source.
+    def row_ids(self, keys: Iterable[RowKey]) -> tuple[RowId, ...]:
+        """Return what the manifest says of rows.
 
         Raises:
             BankError: this bundle never had one of them.
@@ -220,11 +216,11 @@ class Bundle:
         known = self.manifest.rows
         names = {entry.id: entry.name for entry in self.manifest.classes}
         found = []
-        for class_id, source in places:
-            if (class_id, source) not in known:
-                message = f"{self.bank_path} is damaged: its row {class_id} is not one that was exported"
+        for key in keys:
+            if key not in known:
+                message = f"{self.bank_path} is damaged: its row {key.class_id} is not one that was exported"
                 raise BankError(message)
-            found.append(RowId(class_id, names[class_id], source, known[class_id, source]))
+            found.append(RowId(key, names[key.class_id], known[key]))
         return tuple(found)
 
     def bank_stamp(self) -> Stamp:
@@ -240,31 +236,28 @@ class Bundle:
             raise BankError(message) from error
         return status.st_ino, status.st_mtime_ns, status.st_size, self.state.stamp()
 
-    def _require_rows(self, bank: Bank) -> None:
-        """Compare each row's content with what it was at export."""
+    def _require_rows(self, bank: StoredBank) -> None:
+        """Compare the content of each row that can be read with what it was at export."""
         known = self.manifest.rows
-        for (class_id, source), digest in bank.row_digests().items():
-            if known.get((class_id, source)) != digest:
-                name = f"{class_id}@{source}" if source else str(class_id)
-                message = f"{self.bank_path} is damaged: its row {name} is not the one that was exported"
+        for key, digest in bank.row_digests().items():
+            if known.get(key) != digest:
+                message = f"{self.bank_path} is damaged: its row {key} is not the one that was exported"
                 raise BankError(message)
 
-    def _unseal(self, sealed: SealedBank) -> Bank:
-        keys = self.state.read_row_keys(self.manifest.model_id, places_of(sealed))
-        bank = sealed.open(keys, self.manifest.rows)
+    def _unsealed(self, sealed: StoredBank) -> Bank:
+        keys = self.state.read_row_keys(self.manifest.model_id, sealed.row_keys)
+        bank = sealed.unsealed(keys, self.manifest.rows)
         self._require_rows(bank)
         return bank
 
     def _require_fit(self, bank: Bank) -> None:
         """Compare the bank's fixed dimensions with the graph's inputs."""
-        if isinstance(bank, StatisticsBank):
-            shapes: dict[str, list[int]] = {"head_weight": [bank.width]}
-        else:
-            shapes = {name: list(value.shape[1:]) for name, value in bank.graph_inputs().items()}
-        for name, actual in shapes.items():
+        for name, actual in bank.row_shapes().items():
             expected = self.manifest.inputs[name]["shape"][1:]
-            if actual != expected:
-                message = f"{self.bank_path} does not fit the graph: {name} rows are {actual}, expected {expected}"
+            if list(actual) != expected:
+                message = (
+                    f"{self.bank_path} does not fit the graph: {name} rows are {list(actual)}, expected {expected}"
+                )
                 raise BankError(message)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pfedge_runtime._compat import cached_property
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.errors import BundleError, UnknownClassError
 from pfedge_runtime.files import canonical_json, parse_json, read_file, safe_reason
 from pfedge_runtime.inputs import Preprocess, preprocess_from_json, preprocess_to_json
@@ -93,9 +94,9 @@ class Manifest:
     audits: dict[str, str] = field(default_factory=dict, hash=False)
 
     @cached_property
-    def rows(self) -> dict[tuple[int, str], str]:
-        """The digest of each row at export, by class id and source."""
-        return {(entry.id, source): row for entry in self.classes for source, row in entry.rows.items()}
+    def rows(self) -> dict[RowKey, str]:
+        """The digest of each row at export."""
+        return {RowKey(entry.id, source): row for entry in self.classes for source, row in entry.rows.items()}
 
     def find_class(self, text: str) -> ClassEntry:
         """Return the class with this id or name.

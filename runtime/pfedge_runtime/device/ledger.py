@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.errors import LedgerError, SignatureError
 from pfedge_runtime.files import canonical_json, parse_json, read_file
 from pfedge_runtime.signing import PrivateKey, PublicKey
@@ -34,16 +35,25 @@ LEDGER_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class RowId:
-    """Which row: of what class, of what source (empty: the whole class), and the SHA-256 of its content."""
+    """Which row, for people and for ever: its key, the name of its class, and the SHA-256 of its content."""
 
-    class_id: int
+    key: RowKey
     name: str
-    source: str
     digest: str
+
+    @property
+    def class_id(self) -> int:
+        """Of what class."""
+        return self.key.class_id
+
+    @property
+    def source(self) -> str:
+        """Of what source; empty where the row is the whole class's."""
+        return self.key.source
 
     def __str__(self) -> str:
         """Return `3` or `3@clinic-7`."""
-        return f"{self.class_id}@{self.source}" if self.source else str(self.class_id)
+        return str(self.key)
 
     def describe(self) -> str:
         """Return `class 3 (monocyte)` or `class 3 (monocyte) of clinic-7`."""
@@ -60,7 +70,7 @@ class RowId:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        row = cls(value["class"], value["name"], value["source"], value["digest"])
+        row = cls(RowKey(value["class"], value["source"]), value["name"], value["digest"])
         if type(row.class_id) is not int or not all(isinstance(t, str) for t in (row.name, row.source, row.digest)):
             raise TypeError(value)
         if set(value) != {"class", "name", "source", "digest"}:
@@ -242,31 +252,32 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Tombstones:
-    """What must never be accepted again: each row by model and class, and by content; with the forget that decided it.
+    """What must never be accepted again: each row by model and key, and by content; with the forget that decided it.
 
     Attributes:
-        places: (model id, class id, source) -> that forget.
+        rows: (model id, the row's key) -> that forget.
         digests: the row's digest -> that forget.
     """
 
-    places: dict[tuple[str, int, str], Entry]
+    rows: dict[tuple[str, RowKey], Entry]
     digests: dict[str, Entry]
 
     @classmethod
     def of(cls, ledger: Ledger) -> Tombstones:
         """Follow the ledger: a forget sets tombstones once it is decided, a restoration lifts those of its request."""
         lifted = {entry.request for entry in ledger.entries if entry.act == "restore"}
-        places, digests = {}, {}
+        rows: dict[tuple[str, RowKey], Entry] = {}
+        digests: dict[str, Entry] = {}
         for entry in ledger.entries:
             if entry.act == "forget" and entry.request not in lifted:
                 for row in entry.rows:
-                    places[entry.model_id, row.class_id, row.source] = entry
+                    rows[entry.model_id, row.key] = entry
                     digests[row.digest] = entry
-        return cls(places, digests)
+        return cls(rows, digests)
 
-    def find(self, model_id: str, class_id: int, source: str, digest: str) -> Entry | None:
-        """Return the forget that forbids a row, if one does."""
-        return self.places.get((model_id, class_id, source)) or self.digests.get(digest)
+    def find(self, model_id: str, row: RowId) -> Entry | None:
+        """Return the forget that forbids a row of a model, if one does."""
+        return self.rows.get((model_id, row.key)) or self.digests.get(row.digest)
 
 
 def _well_typed(entry: Entry) -> bool:

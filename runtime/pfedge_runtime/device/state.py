@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device.floor import FileFloor, Floor, require_above
 from pfedge_runtime.device.ledger import Entry, Ledger, RowId, Tombstones
 from pfedge_runtime.errors import KeyFileError, LedgerError, SealError, StorageError, TombstoneError, UsageError
@@ -104,15 +105,15 @@ class DeviceState:
         floor = self.floor.read()
         return _tombstones(self, self.stamp(), floor)
 
-    def row_key_path(self, model_id: str, class_id: int, source: str) -> Path:
-        """Return where the key of a sealed row lies."""
-        row = hashlib.sha256(f"{class_id}@{source}".encode()).hexdigest()[:32]
-        return self.row_keys / model_id / f"{row}.key"
+    def row_key_path(self, model_id: str, row: RowKey) -> Path:
+        """Return where the key of a sealed row lies: under a name that any source can be part of."""
+        name = hashlib.sha256(f"{row.class_id}@{row.source}".encode()).hexdigest()[:32]
+        return self.row_keys / model_id / f"{name}.key"
 
-    def read_row_keys(self, model_id: str, places: Iterable[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
-        """Return the keys that this device has of a model's sealed rows, by class id and source."""
-        files = {place: self.row_key_path(model_id, *place) for place in places}
-        return {place: read_file(file, SealError, limit=1 << 10) for place, file in files.items() if file.exists()}
+    def read_row_keys(self, model_id: str, rows: Iterable[RowKey]) -> dict[RowKey, bytes]:
+        """Return the keys that this device has of a model's sealed rows."""
+        files = {row: self.row_key_path(model_id, row) for row in rows}
+        return {row: read_file(file, SealError, limit=1 << 10) for row, file in files.items() if file.exists()}
 
     @contextmanager
     def writing(self, *, seconds: float | None = None) -> Iterator[Writer]:
@@ -195,7 +196,7 @@ def require_allowed(state: DeviceState, model_id: str, rows: Iterable[RowId], *,
     """
     tombstones = state.tombstones()
     for row in rows:
-        forget = tombstones.find(model_id, row.class_id, row.source, row.digest)
+        forget = tombstones.find(model_id, row)
         if forget is not None:
             name = f"--source {row.source}" if row.source else f"--class {row.class_id}"
             message = (
@@ -208,7 +209,7 @@ def require_allowed(state: DeviceState, model_id: str, rows: Iterable[RowId], *,
 def record_refusal(state: DeviceState, model_id: str, rows: Iterable[RowId], bank: str) -> None:
     """Write a refusal into the ledger, once for each bank and forget; who cannot write refuses all the same."""
     tombstones = state.tombstones()
-    found = {row: tombstones.find(model_id, row.class_id, row.source, row.digest) for row in rows}
+    found = {row: tombstones.find(model_id, row) for row in rows}
     forbidden = tuple(row for row, forget in found.items() if forget is not None)
     request = next(forget.request for forget in found.values() if forget is not None)
     with suppress(StorageError), state.writing(seconds=0.5) as writer:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pfedge_runtime.bank import KEY_BYTES, RowKey, SealedBank, places_of, without
+from pfedge_runtime.bank import KEY_BYTES, RowKey
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import Entry, RowId, Writer, now
 from pfedge_runtime.errors import SealError, UsageError
@@ -26,7 +26,7 @@ def write_keys(path: Path, model_id: str, keys: Mapping[RowKey, bytes]) -> None:
     Raises:
         StorageError: the file is there already, or cannot be written.
     """
-    named = {str(RowKey(*place)): key.hex() for place, key in keys.items()}
+    named = {str(row): key.hex() for row, key in keys.items()}
     write_secret(path, canonical_json({"schema": SCHEMA, "model_id": model_id, "keys": named}))
 
 
@@ -44,10 +44,7 @@ def read_keys(path: Path, model_id: str) -> dict[RowKey, bytes]:
         if value["model_id"] != model_id:
             message = f"{path} has the keys of model {value['model_id']}, not of {model_id}"
             raise SealError(message)
-        keys = {}
-        for name, text in value["keys"].items():
-            row = RowKey.parse(name)
-            keys[row.class_id, row.source] = bytes.fromhex(text)
+        keys = {RowKey.parse(name): bytes.fromhex(text) for name, text in value["keys"].items()}
         if any(len(key) != KEY_BYTES for key in keys.values()):
             message = f"{path} is damaged: a key has {KEY_BYTES} bytes"
             raise SealError(message)
@@ -70,42 +67,37 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
         StorageError: the device's state cannot be written.
     """
     stored = bundle.stored_bank()
-    if not isinstance(stored, SealedBank):
+    if not bundle.manifest.sealed:
         if keys is not None:
             message = f"{bundle.path} is not sealed: it needs no keys"
             raise UsageError(message)
         bundle.bank()  # refused if it brings a forgotten row back
-        found: dict[RowKey, bytes] = {}
-    else:
-        found = read_keys(keys, bundle.manifest.model_id) if keys else {}
+    found = read_keys(keys, bundle.manifest.model_id) if keys else {}
     with bundle.state.writing() as writer:
         model_id, tombstones = bundle.manifest.model_id, bundle.state.tombstones()
-        rows = bundle.row_ids(places_of(stored))
-        dead = {row for row in rows if tombstones.find(model_id, row.class_id, row.source, row.digest)}
-        taken = tuple(row for row in rows if row not in dead and (row.class_id, row.source) in found)
-        if taken and isinstance(stored, SealedBank):
-            places = {(row.class_id, row.source) for row in taken}
-            part = without(stored, set(places_of(stored)) - places)
-            if isinstance(part, SealedBank):
-                part.open(found, {(row.class_id, row.source): row.digest for row in taken})
-        _keep(writer, bundle, {(row.class_id, row.source): found[row.class_id, row.source] for row in taken})
+        rows = bundle.row_ids(stored.row_keys)
+        dead = {row for row in rows if tombstones.find(model_id, row)}
+        taken = tuple(row for row in rows if row not in dead and row.key in found)
+        if taken:  # each must open its row before any is kept
+            stored.keep(row.key for row in taken).unsealed(found, {row.key: row.digest for row in taken})
+        _keep(writer, bundle, {row.key: found[row.key] for row in taken})
         guarantee, digest = bundle.manifest.guarantee, stored.digest()
         writer.append(Entry(0, now(), "adopt", "", model_id, guarantee, taken, digest, digest))
         writer.raise_floor()
-    return taken, tuple(sorted((row for row in dead if (row.class_id, row.source) in found), key=str))
+    return taken, tuple(sorted((row for row in dead if row.key in found), key=str))
 
 
 def _keep(writer: Writer, bundle: Bundle, keys: Mapping[RowKey, bytes]) -> None:
-    paths = {place: writer.state.row_key_path(bundle.manifest.model_id, *place) for place in keys}
-    for place, path in paths.items():
-        if path.exists() and path.stat().st_size == KEY_BYTES and path.read_bytes() != keys[place]:
+    paths = {row: writer.state.row_key_path(bundle.manifest.model_id, row) for row in keys}
+    for row, path in paths.items():
+        if path.exists() and path.stat().st_size == KEY_BYTES and path.read_bytes() != keys[row]:
             message = (
-                f"this device has another key of row {RowKey(*place)} of this model, of another sealed export of it: "
+                f"this device has another key of row {row} of this model, of another sealed export of it: "
                 "nothing was taken; use one of the two bundles"
             )
             raise SealError(message)
-    for place, key in keys.items():
-        path = paths[place]
+    for row, key in keys.items():
+        path = paths[row]
         if path.exists() and path.stat().st_size != KEY_BYTES:
             erase(path)  # cut short when an adoption was killed
         if not path.exists():

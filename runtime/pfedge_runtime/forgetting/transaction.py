@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pfedge_runtime.bank import Bank, RowKey, SealedBank, places_of, without
+from pfedge_runtime.bank import RowKey, StoredBank
 from pfedge_runtime.bundle import MANIFEST, Bundle, ClassEntry, Manifest
 from pfedge_runtime.device import DeviceState, Entry, Ledger, Writer, now
 from pfedge_runtime.engines import list_engines
@@ -251,9 +251,9 @@ def _finish(writer: Writer, decision: Entry, path: Path) -> None:
         finish_erasing(bundle.bank_path)
         require_sole_copy(bundle.bank_path)
         stored = bundle.stored_bank()
-        gone = {(row.class_id, row.source) for row in decision.rows}
-        if gone & set(places_of(stored)):
-            stored = without(stored, gone)
+        gone = {row.key for row in decision.rows}
+        if gone & set(stored.row_keys):
+            stored = stored.without(gone)
             with staged_file(bundle.bank_path, stored.to_bytes()) as new:
                 replace_erasing(new, bundle.bank_path)
         _complete(writer, decision, bundle, stored.digest(), sha256_file(bundle.bank_path))
@@ -295,14 +295,14 @@ def _receipt_path(state: DeviceState, request: str) -> Path:
 
 def _destroy_keys(state: DeviceState, decision: Entry) -> None:
     for row in decision.rows:
-        path = state.row_key_path(decision.model_id, row.class_id, row.source)
+        path = state.row_key_path(decision.model_id, row.key)
         if path.exists():
             erase(path)
 
 
 def _plan(
     bundle: Bundle, classes: Sequence[str], sources: Sequence[str]
-) -> tuple[Forgetting, Bank | SealedBank, Bank | SealedBank, set[RowKey]]:
+) -> tuple[Forgetting, StoredBank, StoredBank, set[RowKey]]:
     """Return the plan, the bank as it is, the bank as it will be, and the rows that go."""
     if not classes and not sources:
         message = "name at least one class to forget: --class ID or --class NAME"
@@ -320,11 +320,11 @@ def _plan(
     if len(entries) == len(stored):
         raise LastRowError
     named = {entry.id for entry in entries}
-    gone = {place for place in places_of(stored) if place[0] in named or (place[1] and place[1] in sources)}
+    gone = {key for key in stored.row_keys if key.class_id in named or (key.source and key.source in sources)}
     also = _forgotten_before(bundle, stored) - gone
     gone |= also
-    smaller = without(stored, gone)
-    _require_no_twin(bundle, gone, places_of(smaller))
+    smaller = stored.without(gone)
+    _require_no_twin(bundle, gone, smaller.row_keys)
     plan = Forgetting(
         model_id=bundle.manifest.model_id,
         guarantee=bundle.manifest.guarantee,
@@ -338,20 +338,19 @@ def _plan(
     return plan, stored, smaller, gone
 
 
-def _forgotten_before(bundle: Bundle, stored: Bank | SealedBank) -> set[RowKey]:
+def _forgotten_before(bundle: Bundle, stored: StoredBank) -> set[RowKey]:
     """Return rows of a bank that this device forgot: the bundle is a copy that brings them back."""
     tombstones, model_id = bundle.state.tombstones(), bundle.manifest.model_id
-    rows = bundle.row_ids(places_of(stored))
-    return {(r.class_id, r.source) for r in rows if tombstones.find(model_id, r.class_id, r.source, r.digest)}
+    return {row.key for row in bundle.row_ids(stored.row_keys) if tombstones.find(model_id, row)}
 
 
 def _require_no_twin(bundle: Bundle, gone: Iterable[RowKey], kept: Iterable[RowKey]) -> None:
     """Check that no row that stays has the content of one that goes: its tombstone would refuse the bundle."""
     digests = bundle.manifest.rows
-    lost = {digests[place]: place for place in gone}
-    for place in kept:
-        if digests[place] in lost:
-            row, twin = bundle.row_ids([lost[digests[place]], place])
+    lost = {digests[key]: key for key in gone}
+    for key in kept:
+        if digests[key] in lost:
+            row, twin = bundle.row_ids([lost[digests[key]], key])
             option = f"--source {twin.source}" if twin.source else f"--class {twin.class_id}"
             message = (
                 f"the row of {twin.describe()} is that of {row.describe()}, byte for byte, and would be refused with "
@@ -372,7 +371,7 @@ def _require_request(request: str, ledger: Ledger) -> None:
         raise UsageError(message)
 
 
-def _require_sources(bundle: Bundle, stored: Bank | SealedBank, sources: Sequence[str]) -> None:
+def _require_sources(bundle: Bundle, stored: StoredBank, sources: Sequence[str]) -> None:
     """Check that there are rows of each source."""
     exported = {source for entry in bundle.manifest.classes for source in entry.rows if source}
     for source in sources:
@@ -382,6 +381,6 @@ def _require_sources(bundle: Bundle, stored: Bank | SealedBank, sources: Sequenc
         if source not in exported:
             message = f"unknown source {source!r}; known are: {', '.join(sorted(exported))}"
             raise UnknownClassError(message)
-        if source not in {place[1] for place in places_of(stored)}:
+        if source not in stored.sources:
             message = f"source {source!r} is already forgotten; nothing was done"
             raise AlreadyForgottenError(message)

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
 from pfedge_runtime.receipts.receipt import REACH, Receipt
@@ -162,7 +163,11 @@ def _tamed(receipt: Receipt) -> Receipt:
         name: _tame(value, TEXT_LENGTH) for name, value in vars(receipt).items() if isinstance(value, str)
     }
     rows = tuple(
-        RowId(row.class_id, _tame(row.name, NAME_LENGTH), _tame(row.source, NAME_LENGTH), _tame(row.digest, DIGITS))
+        RowId(
+            RowKey(row.class_id, _tame(row.source, NAME_LENGTH)),
+            _tame(row.name, NAME_LENGTH),
+            _tame(row.digest, DIGITS),
+        )
         for row in receipt.rows
     )
     return replace(receipt, rows=rows, **texts)

@@ -1,6 +1,6 @@
 """Sweeping folders for copies of rows that were forgotten: in other bundles, loose banks, archives, any file.
 
-    trace = Trace.of(bundle, places)                   # before the row is dropped
+    trace = Trace.of(bundle, [RowKey(3)])              # before the row is dropped
     forget(bundle.path, ["3"])
     for finding in sweep(trace, [Path("/backup")], bundle.state):
         print(finding.describe())
@@ -18,18 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pfedge_runtime.bank import (
-    PROMPT_FORMAT,
-    SEALED_FORMAT,
-    STATISTICS_FORMAT,
-    Bank,
-    PromptBank,
-    RowKey,
-    SealedBank,
-    StatisticsBank,
-    places_of,
-    without,
-)
+from pfedge_runtime.bank import RowKey, StoredBank, bank_format, read_bank, read_zeroized
 from pfedge_runtime.bundle import BANK, MANIFEST, Bundle
 from pfedge_runtime.device import LEDGER, DeviceState, RowId
 from pfedge_runtime.errors import PfedgeError
@@ -40,11 +29,6 @@ from pfedge_runtime.sweeping.traces import Mark, Trace
 
 DROPPED, ERASED, NOT_REACHED, NAMES_IT = "dropped", "erased", "not reached", "names it"
 NAMING = {MANIFEST, LEDGER}  # files whose purpose it is to name rows by their digest
-FORMATS: dict[str, type[PromptBank | StatisticsBank | SealedBank]] = {
-    SEALED_FORMAT: SealedBank,  # first, as it also names the format of what is sealed
-    PROMPT_FORMAT: PromptBank,
-    STATISTICS_FORMAT: StatisticsBank,
-}
 
 
 @dataclass(frozen=True)
@@ -135,7 +119,7 @@ class _Sweeper:
 
     def bank(self, path: Path) -> Iterator[Finding]:
         """Drop the rows from a bank, alone or in its bundle."""
-        if self.is_home(path) or (kind := bank_kind(path)) is None:
+        if self.is_home(path) or not is_bank(path):
             return
         try:
             if path.name == BANK and (path.parent / MANIFEST).is_file():
@@ -143,31 +127,31 @@ class _Sweeper:
                 if opened is not None:
                     yield from self._bundle(*opened)
                     return
-            stored = kind.load(path)
+            stored = read_bank(read_zeroized(path), source=str(path))
         except PfedgeError:  # it is damaged: what is in it is found by its bytes
             return
         yield from self._loose(path, stored)
 
-    def _open(self, folder: Path) -> tuple[Bundle, Bank | SealedBank, dict[RowKey, RowId]] | None:
+    def _open(self, folder: Path) -> tuple[Bundle, StoredBank, dict[RowKey, RowId]] | None:
         """Return a bundle, its bank and the rows found in it; None where it is no bundle that this device opens."""
         try:
             bundle = Bundle.open(folder, read_bank=False, state=self.state)
             stored = bundle.stored_bank()
-            digests = {(row.class_id, row.source): row.digest for row in bundle.row_ids(places_of(stored))}
+            digests = {row.key: row.digest for row in bundle.row_ids(stored.row_keys)}
         except PfedgeError:
             return None
         return bundle, stored, self.trace.rows_in(stored, digests)
 
-    def _bundle(self, bundle: Bundle, stored: Bank | SealedBank, held: dict[RowKey, RowId]) -> Iterator[Finding]:
+    def _bundle(self, bundle: Bundle, stored: StoredBank, held: dict[RowKey, RowId]) -> Iterator[Finding]:
         """Forget rows in another bundle, which then has a receipt of its own."""
-        every = places_of(stored)
-        classes = [c for c in stored.class_ids if all(place in held for place in every if place[0] == c)]
-        left = {place for place in held if place[0] not in classes}
-        sources = sorted({s for _, s in left if s and all(place in held for place in every if place[1] == s)})
-        reached = {place for place in held if place[0] in classes or place[1] in sources}
-        done = self._forget(bundle, classes, sources) if reached else (NOT_REACHED, "")
-        for place, row in held.items():
-            action, reason = done if place in reached else (NOT_REACHED, "others of its class and of its source stay")
+        staying = [key for key in stored.row_keys if key not in held]
+        classes = set(stored.class_ids) - {key.class_id for key in staying}
+        left = {key.source for key in held if key.class_id not in classes}
+        sources = left - {key.source for key in staying} - {""}
+        reached = {key for key in held if key.class_id in classes or key.source in sources}
+        done = self._forget(bundle, sorted(classes), sorted(sources)) if reached else (NOT_REACHED, "")
+        for key, row in held.items():
+            action, reason = done if key in reached else (NOT_REACHED, "others of its class and of its source stay")
             yield Finding(bundle.bank_path, "row", row, action, reason)
 
     def _forget(self, bundle: Bundle, class_ids: Sequence[int], sources: Sequence[str]) -> tuple[str, str]:
@@ -182,18 +166,18 @@ class _Sweeper:
             return NOT_REACHED, str(error)
         return DROPPED, f"forgotten in this bundle, receipt {receipt}"
 
-    def _loose(self, path: Path, stored: Bank | SealedBank) -> Iterator[Finding]:
+    def _loose(self, path: Path, stored: StoredBank) -> Iterator[Finding]:
         """Write a bank anew without rows."""
         held = self.trace.rows_in(stored)
         if not held:
             return
         try:
             require_sole_copy(path)
-            smaller = without(stored, held)
+            smaller = stored.without(held)
             if not self.dry_run:
                 with staged_file(path, smaller.to_bytes()) as new:
                     replace_erasing(new, path)
-            action, reason = DROPPED, f"the bank was written anew; {len(places_of(smaller))} rows are left"
+            action, reason = DROPPED, f"the bank was written anew; {len(smaller.row_keys)} rows are left"
         except PfedgeError as error:
             action, reason = NOT_REACHED, f"{error}; delete this file"
         for row in held.values():
@@ -238,16 +222,13 @@ class _Sweeper:
                 yield Finding(path, mark.what, row, NAMES_IT, "nothing of what was learned", member)
 
 
-def bank_kind(path: Path) -> type[PromptBank | StatisticsBank | SealedBank] | None:
-    """Return what kind of bank a file says it is, whatever its name; None where it is none or cannot be read."""
+def is_bank(path: Path) -> bool:
+    """Return whether a file says that it is a bank, whatever its name; not where it cannot be read."""
     try:
         with open_file(path) as file:
-            head = file.read(HEAD)[8:]
+            return bank_format(file.read(HEAD)) is not None
     except OSError:
-        return None
-    if not head.startswith(b'{"__metadata__":{"format":'):
-        return None
-    return next((kind for name, kind in FORMATS.items() if name.encode() in head), None)
+        return False
 
 
 def open_file(path: Path) -> IO[bytes]:

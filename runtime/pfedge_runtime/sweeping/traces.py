@@ -1,6 +1,6 @@
 """What a row leaves behind: its digest, and windows of its bytes that are searched for in whatever lies around.
 
-    trace = Trace.of(bundle, [(3, "")])                # before the row is dropped
+    trace = Trace.of(bundle, [RowKey(3)])              # before the row is dropped
     [mark.row for mark in trace.search(file)]          # whose bytes a file holds
 
 A window is 64 bytes; a copy of 127 bytes in a row of what was learned holds at least one. Windows that say little
@@ -12,22 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import (
-    Bank,
-    PromptBank,
-    RowKey,
-    SealedBank,
-    flat_bytes,
-    places_of,
-    without,
-    zeroized_copy,
-    zeroized_empty,
-)
+from pfedge_runtime.bank import Buffer, RowKey, StoredBank, zeroized_copy, zeroized_empty
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import LastRowError, SealError
@@ -39,8 +28,6 @@ BLOCK = 4096  # windows compared at a time
 VARIETY = 12  # different byte values from which a window tells of a row
 WORDS = (0, 3, 7)  # the 8-byte words of a window that its key is made of
 FACTORS = tuple(np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
-
-Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, order=True)
@@ -135,25 +122,25 @@ class Trace:
     windows: Windows
 
     @classmethod
-    def of(cls, bundle: Bundle, places: Iterable[RowKey]) -> Trace:
+    def of(cls, bundle: Bundle, keys: Iterable[RowKey]) -> Trace:
         """Take the trace of rows of a bundle; of those that its bank has no longer, the digest alone.
 
         Raises:
             BankError: the bundle never had one of them, or its bank is damaged.
         """
-        rows = bundle.row_ids(places)
+        rows = bundle.row_ids(keys)
         stored = bundle.stored_bank()
-        there = set(places_of(stored))
+        there = set(stored.row_keys)
         parts: list[tuple[Mark, Buffer]] = []
         for number, row in enumerate(rows):
-            place = (row.class_id, row.source)
             parts.append((Mark("digest", number), row.digest.encode()))
-            if place in there:
-                parts += [(Mark(_kind(stored), number), part) for part in row_parts(stored, place)]
+            if row.key in there:
+                what = "sealed bytes" if bundle.manifest.sealed else "bytes"
+                parts += [(Mark(what, number), part) for part in stored.row_bytes(row.key)]
                 parts += _unsealed(bundle, stored, row, number)
         windows = Windows.of(parts)
         try:
-            staying = without(stored, {(row.class_id, row.source) for row in rows})
+            staying = stored.without(row.key for row in rows)
         except LastRowError:  # nothing stays
             return cls(bundle.path, rows, windows)
         return cls(bundle.path, rows, windows.without(windows.find(staying.to_bytes())))
@@ -178,7 +165,7 @@ class Trace:
             tail = buffer[-(WINDOW - 1) :]
         return found
 
-    def rows_in(self, bank: Bank | SealedBank, digests: Mapping[RowKey, str] | None = None) -> dict[RowKey, RowId]:
+    def rows_in(self, bank: StoredBank, digests: Mapping[RowKey, str] | None = None) -> dict[RowKey, RowId]:
         """Return which rows of a bank are among these: by their digest, or all of their bytes.
 
         Args:
@@ -186,12 +173,12 @@ class Trace:
             digests: of its rows, where they are known from elsewhere: a sealed bank does not tell.
         """
         if digests is None:
-            digests = {} if isinstance(bank, SealedBank) else bank.row_digests()
+            digests = bank.row_digests()
         known, found = self.digests, {}
-        for place in places_of(bank):
-            row = known.get(digests.get(place, "")) or self._same_bytes(row_parts(bank, place))
+        for key in bank.row_keys:
+            row = known.get(digests.get(key, "")) or self._same_bytes(bank.row_bytes(key))
             if row is not None:
-                found[place] = row
+                found[key] = row
         return found
 
     def _same_bytes(self, parts: Sequence[Buffer]) -> RowId | None:
@@ -203,35 +190,17 @@ class Trace:
         return None
 
 
-def row_parts(bank: Bank | SealedBank, place: RowKey) -> list[Buffer]:
-    """Return the bytes of what was learned, part by part, as a bank's file has them."""
-    if isinstance(bank, SealedBank):
-        return [bank.rows[RowKey(*place)]]
-    if isinstance(bank, PromptBank):
-        row = bank.row(place[0])
-        arrays: list[NDArray[Any]] = [row["prompts"], row["head_weight"]]
-    else:
-        statistics = bank.rows[RowKey(*place)]
-        arrays = [statistics.sum, statistics.outer]
-    return [flat_bytes(array) for array in arrays]
-
-
-def _kind(bank: Bank | SealedBank) -> str:
-    return "sealed bytes" if isinstance(bank, SealedBank) else "bytes"
-
-
-def _unsealed(bundle: Bundle, stored: Bank | SealedBank, row: RowId, number: int) -> list[tuple[Mark, Buffer]]:
+def _unsealed(bundle: Bundle, stored: StoredBank, row: RowId, number: int) -> list[tuple[Mark, Buffer]]:
     """Return what a sealed row holds, and its key as key files have it, if this device has the key."""
-    place = (row.class_id, row.source)
-    if not isinstance(stored, SealedBank):
+    if not bundle.manifest.sealed:
         return []
-    keys = bundle.state.read_row_keys(bundle.manifest.model_id, [place])
+    keys = bundle.state.read_row_keys(bundle.manifest.model_id, [row.key])
     try:
-        opened = stored.keep([RowKey(*place)]).open(keys, {place: row.digest})
+        opened = stored.keep([row.key]).unsealed(keys, {row.key: row.digest})
     except SealError:
         return []
-    parts: list[tuple[Mark, Buffer]] = [(Mark("bytes", number), part) for part in row_parts(opened, place)]
-    return [*parts, (Mark("key", number), keys[place].hex().encode())]
+    parts: list[tuple[Mark, Buffer]] = [(Mark("bytes", number), part) for part in opened.row_bytes(row.key)]
+    return [*parts, (Mark("key", number), keys[row.key].hex().encode())]
 
 
 def _starts(size: int) -> list[int]:
