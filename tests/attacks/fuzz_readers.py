@@ -53,8 +53,17 @@ with watched:
     )
     from pfedge_runtime.bank.sealed_bank import _context
     from pfedge_runtime.bundle import Bundle, Manifest
-    from pfedge_runtime.device import DeviceState, Entry, FileFloor, Ledger, RowId
-    from pfedge_runtime.device.ledger import Tombstones
+    from pfedge_runtime.device import (
+        DeviceState,
+        Entry,
+        FileFloor,
+        ForgetAbout,
+        ForgottenAbout,
+        Ledger,
+        RestoreAbout,
+        RowId,
+        Tombstones,
+    )
     from pfedge_runtime.engines import Profile
     from pfedge_runtime.errors import PfedgeError
     from pfedge_runtime.files import canonical_json
@@ -244,18 +253,24 @@ def sealed(folder):
 def small_ledger():
     ledger = Ledger((), DEVICE.public)
     rows = (RowId(RowKey(3), "three", "a" * 64), RowId(RowKey(4, "clinic-7"), "four", "b" * 64))
-    about = {"key": AUTHORITY.public.to_pem().decode(), "id": AUTHORITY.public.id}
-    files = {"bank_file": "e" * 64, "graph": "f" * 64, "engine:cpu-1": "1" * 64}
-    when, banks = "2026-01-31T12:00:00Z", ("c" * 64, "d" * 64)
+    done = ForgottenAbout("e" * 64, "f" * 64, engines={"cpu-1": "1" * 64})
+
+    def decision(request, rows):
+        banks = {"bank_before": "c" * 64, "bank_after": "d" * 64}
+        about = ForgetAbout("/bundle")
+        return Entry.forget(request=request, model_id=MODEL, guarantee="exact", rows=rows, **banks, about=about)
+
+    first, second = decision("r1", rows), decision("r2", rows[:1])
     for entry in (
-        Entry(0, when, "trust", "", about=about),
-        Entry(0, when, "adopt", "", MODEL, "exact", rows, *banks),
-        Entry(0, when, "forget", "r1", MODEL, "exact", rows, *banks, {"bundle": "/bundle"}),
-        Entry(0, when, "forgotten", "r1", MODEL, "exact", rows, *banks, files),
-        Entry(0, when, "restore", "r1", MODEL, "exact", rows, *banks, {"authority": AUTHORITY.public.id}),
-        Entry(0, when, "forget", "r2", MODEL, "exact", rows[:1], *banks, {"bundle": "/bundle"}),
+        Entry.trust(AUTHORITY.public),
+        Entry.adopt(model_id=MODEL, guarantee="exact", rows=rows, bank="c" * 64),
+        first,
+        Entry.forgotten(first, bank_after="d" * 64, about=done),
+        Entry.restore(first, about=RestoreAbout(AUTHORITY.public.id)),
+        second,
     ):
-        ledger = Ledger((*ledger.entries, ledger.append(DEVICE, entry)), DEVICE.public)
+        timed = replace(entry, time="2026-01-31T12:00:00Z")  # the same seed every time
+        ledger = Ledger((*ledger.entries, ledger.append(DEVICE, timed)), DEVICE.public)
     return ledger
 
 

@@ -29,9 +29,16 @@ class Clinic:
     lines: list[Entry] = dataclasses.field(default_factory=list)
 
     def append(self, act, request, rows):
-        entry = Entry(0, f"2026-01-{len(self.lines) + 1:02}T00:00:00Z", act, request, MODEL, "isolated", rows)
-        previous = self.lines[-1].digest() if self.lines else "0" * 64
-        entry = dataclasses.replace(entry, sequence=len(self.lines) + 1, previous=previous).signed(self.key)
+        entry = Entry(
+            sequence=len(self.lines) + 1,
+            time=f"2026-01-{len(self.lines) + 1:02}T00:00:00Z",
+            act=act,
+            request=request,
+            model_id=MODEL,
+            guarantee="isolated",
+            rows=rows,
+            previous=self.lines[-1].digest() if self.lines else "0" * 64,
+        ).signed(self.key)
         self.lines.append(entry)
         self.write(len(self.lines))
         return entry

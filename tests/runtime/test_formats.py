@@ -10,7 +10,8 @@ import pytest
 
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.device import Ledger
-from pfedge_runtime.device.ledger import ACTS, Tombstones
+from pfedge_runtime.device.entry import ACTS
+from pfedge_runtime.device.ledger import Tombstones
 from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
 from pfedge_runtime.forgetting import adopt
 from pfedge_runtime.receipts import Receipt

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pfedge_runtime.bank import RowKey
-from pfedge_runtime.device import Entry, Ledger, RowId
-from pfedge_runtime.device.ledger import ACTS, EMPTY, Tombstones
+from pfedge_runtime.device import Entry, Ledger, RowId, Tombstones
+from pfedge_runtime.device.entry import ACTS, EMPTY
 from pfedge_runtime.errors import KeyFileError, LedgerError
 from pfedge_runtime.files import canonical_json
 from pfedge_runtime.signing import PrivateKey
@@ -20,7 +20,17 @@ ROWS = (RowId(RowKey(3), "monocyte", "d3"), RowId(RowKey(3, "clinic-7"), "monocy
 
 
 def act(name, request="", rows=(), model="m", **about):
-    return Entry(0, "2026-01-31T12:00:00Z", name, request, model, "shared", tuple(rows), "b0", "b1", about)
+    return Entry(
+        time="2026-01-31T12:00:00Z",
+        act=name,
+        request=request,
+        model_id=model,
+        guarantee="shared",
+        rows=tuple(rows),
+        bank_before="b0",
+        bank_after="b1",
+        about=about,
+    )
 
 
 def grown(*entries, key=KEY):

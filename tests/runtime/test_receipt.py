@@ -24,7 +24,18 @@ from pfedge_runtime.signing import PrivateKey, sign_statement
 KEY, OTHER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
 ROW = RowId(RowKey(3, "clinic-7"), "monocyte", "d3")
 ABOUT = {"bank_file": "f", "graph": "g", "audit": "a", "engine:trt-01234567": "e"}
-DONE = Entry(2, "2026-01-31T12:00:00Z", "forgotten", "r1", "m", "isolated", (ROW,), "b0", "b1", ABOUT).signed(KEY)
+DONE = Entry(
+    sequence=2,
+    time="2026-01-31T12:00:00Z",
+    act="forgotten",
+    request="r1",
+    model_id="m",
+    guarantee="isolated",
+    rows=(ROW,),
+    bank_before="b0",
+    bank_after="b1",
+    about=ABOUT,
+).signed(KEY)
 RECEIPT = Receipt.of(DONE)
 DATA = RECEIPT.sign(KEY)
 STATEMENT = json.loads(b64decode(json.loads(DATA)["payload"]))

@@ -42,7 +42,7 @@ def test_reading_makes_nothing(bundle_path, device_state):
 
 def test_writing_makes_a_state_that_is_its_owners_alone(device_state):
     with DeviceState.at().writing() as writer:
-        entry = writer.append(Entry(0, "t", "adopt", ""))
+        entry = writer.append(Entry(act="adopt"))
         writer.raise_floor()
     state = DeviceState.at()
     assert [mode(device_state / name) for name in ("", "device.pem", "ledger.jsonl")] == [0o700, 0o600, 0o600]
@@ -77,7 +77,7 @@ def test_a_line_of_another_process_is_seen():
     here, there = DeviceState.at(), DeviceState.at()
     for count in range(1, 4):
         with there.writing() as writer:
-            writer.append(Entry(0, "t", "adopt", ""))
+            writer.append(Entry(act="adopt"))
         assert len(here.ledger().entries) == count
 
 
@@ -96,7 +96,7 @@ def test_a_torn_line_is_cut_off_by_the_next(bundle_path, device_state, old_bank)
     ledger.write_bytes(whole + b'{"about":{}')
     assert acts() == ["forget", "forgotten"]
     with DeviceState.at().writing() as writer:
-        line = writer.append(Entry(0, "t", "adopt", ""))
+        line = writer.append(Entry(act="adopt"))
     assert ledger.read_bytes() == whole + line.line() + b"\n"
     DeviceState.at().ledger().verify()
 

@@ -6,7 +6,7 @@
 May import: `device`, `bank`, `signing`, `inputs`, `files`, `errors`.
 """
 
-from pfedge_runtime.bundle.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle, trusted_keys
+from pfedge_runtime.bundle.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, BankStamp, Bundle, trusted_keys
 from pfedge_runtime.bundle.manifest import ClassEntry, Manifest, class_text, find_class
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MANIFEST",
     "SELFTEST",
     "STATIC_GRAPH",
+    "BankStamp",
     "Bundle",
     "ClassEntry",
     "Manifest",

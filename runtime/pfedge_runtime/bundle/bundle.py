@@ -18,7 +18,7 @@ from typing import Any
 
 from pfedge_runtime.bank import Bank, RowKey, SealedBank, StoredBank, guarantee, read_zeroized
 from pfedge_runtime.bundle.manifest import Manifest
-from pfedge_runtime.device import DeviceState, RowId, record_refusal, require_allowed
+from pfedge_runtime.device import DeviceState, ForgetAbout, Ledger, LedgerStamp, RowId, record_refusal, require_allowed
 from pfedge_runtime.errors import BankError, BundleError, KeyFileError, SealError, SignatureError, TombstoneError
 from pfedge_runtime.files import read_file, sha256_file, write_atomic
 from pfedge_runtime.signing import PrivateKey, PublicKey, sign_statement, verify_statement
@@ -34,7 +34,7 @@ TRUSTED_KEYS = "PFEDGE_TRUSTED_KEYS"
 RETRIES = 20
 NAME_BYTES = 255  # what file systems take
 
-Stamp = tuple[int, int, int, tuple[int, int, int] | None]
+BankStamp = tuple[int, int, int, LedgerStamp | None]  # inode, nanoseconds of its last change, bytes, the ledger's
 
 
 @dataclass(frozen=True)
@@ -179,19 +179,20 @@ class Bundle:
 
     def _read_bank(self) -> Bank:
         stored = self.stored_bank()
-        stored = stored.without(self._being_forgotten())
-        require_allowed(self.state, self.manifest.model_id, self.row_ids(stored.row_keys), where=self.path)
+        ledger = self.state.ledger()  # after the bank: rows whose forget was decided meanwhile are out
+        stored = stored.without(self._being_forgotten(ledger))
+        require_allowed(ledger.tombstones, self.manifest.model_id, self.row_ids(stored.row_keys), where=self.path)
         bank = self._unsealed(stored) if self.manifest.sealed else stored.unsealed({}, {})
         self._require_fit(bank)
         return bank
 
-    def _being_forgotten(self) -> set[RowKey]:
+    def _being_forgotten(self, ledger: Ledger) -> set[RowKey]:
         """Return rows of this very bundle whose forget is decided and not finished: they are out from then on."""
         here = str(self.path.resolve())
         return {
             row.key
-            for forget in self.state.ledger().pending()
-            if forget.model_id == self.manifest.model_id and forget.about.get("bundle") == here
+            for forget in ledger.pending()
+            if forget.model_id == self.manifest.model_id and ForgetAbout.of(forget).bundle == here
             for row in forget.rows
         }
 
@@ -223,7 +224,7 @@ class Bundle:
             found.append(RowId(key, names[key.class_id], known[key]))
         return tuple(found)
 
-    def bank_stamp(self) -> Stamp:
+    def bank_stamp(self) -> BankStamp:
         """Return what changes whenever the bank file is replaced or the device's ledger grows.
 
         Raises:

@@ -6,9 +6,18 @@
 May import: `bank`, `signing`, `files`, `errors`.
 """
 
+from pfedge_runtime.device.entry import Entry, ForgetAbout, ForgottenAbout, RestoreAbout, RowId
 from pfedge_runtime.device.floor import FileFloor
-from pfedge_runtime.device.ledger import LEDGER_BYTES, Entry, Ledger, RowId
-from pfedge_runtime.device.state import LEDGER, PUBLIC_KEY, DeviceState, Writer, now, record_refusal, require_allowed
+from pfedge_runtime.device.ledger import LEDGER_BYTES, Ledger, Tombstones
+from pfedge_runtime.device.state import (
+    LEDGER,
+    PUBLIC_KEY,
+    DeviceState,
+    LedgerStamp,
+    Writer,
+    record_refusal,
+    require_allowed,
+)
 
 __all__ = [
     "LEDGER",
@@ -17,10 +26,14 @@ __all__ = [
     "DeviceState",
     "Entry",
     "FileFloor",
+    "ForgetAbout",
+    "ForgottenAbout",
     "Ledger",
+    "LedgerStamp",
+    "RestoreAbout",
     "RowId",
+    "Tombstones",
     "Writer",
-    "now",
     "record_refusal",
     "require_allowed",
 ]

@@ -3,7 +3,7 @@
     state = DeviceState.at()                     # PFEDGE_STATE_DIR, or the platform's own place
     state.tombstones()                           # what must never be accepted again
     with state.writing() as writer:
-        writer.append(Entry(...))
+        writer.append(Entry.adopt(...))          # on the disk when it returns
 
 A device that never forgot has no state, and reading makes none.
 """
@@ -15,13 +15,13 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 from pfedge_runtime.bank import RowKey
+from pfedge_runtime.device.entry import Entry, RowId
 from pfedge_runtime.device.floor import FileFloor, Floor, require_above
-from pfedge_runtime.device.ledger import Entry, Ledger, RowId, Tombstones
+from pfedge_runtime.device.ledger import Ledger, Tombstones
 from pfedge_runtime.errors import KeyFileError, LedgerError, SealError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.files import append_line, exclusive, make_folder, read_file
 from pfedge_runtime.signing import PrivateKey, PublicKey
@@ -30,12 +30,23 @@ STATE_DIR = "PFEDGE_STATE_DIR"
 FLOOR_FILE = "PFEDGE_FLOOR_FILE"
 LEDGER, PRIVATE_KEY, PUBLIC_KEY = "ledger.jsonl", "device.pem", "device.pub"
 
-Stamp = tuple[int, int, int]
+LedgerStamp = tuple[int, int, int]  # inode, nanoseconds of its last change, bytes
 
 
 @dataclass(frozen=True)
 class DeviceState:
-    """A state folder and the floor under it."""
+    """A state folder and the floor under it.
+
+    `DeviceState.at` names the folder; nothing is there until the device first adopts a bundle or forgets a row. Then
+    `writing` makes the device's key and the floor, which stay the same for the life of the device. From then on every
+    act appends a line to the ledger, under the one lock of the folder, and raises the floor. Whoever reads gets the
+    ledger as it is on the disk at that moment, checked against key and floor; nothing is cached past a change. A state
+    that was taken away, put back or edited is noticed by the next read, and stops the device.
+
+    Attributes:
+        path: the folder.
+        floor: what knows how long its ledger was, outside of it.
+    """
 
     path: Path
     floor: Floor
@@ -74,7 +85,7 @@ class DeviceState:
         """Where keys of sealed rows lie, by model id."""
         return self.path / "keys"
 
-    def stamp(self) -> Stamp | None:
+    def stamp(self) -> LedgerStamp | None:
         """Return what changes whenever the ledger does; None where there is none."""
         return _stamp(self.ledger_path)
 
@@ -102,8 +113,7 @@ class DeviceState:
         Raises:
             LedgerError, StateError: as `ledger`.
         """
-        floor = self.floor.read()
-        return _tombstones(self, self.stamp(), floor)
+        return self.ledger().tombstones
 
     def row_key_path(self, model_id: str, row: RowKey) -> Path:
         """Return where the key of a sealed row lies: under a name that any source can be part of."""
@@ -125,7 +135,9 @@ class DeviceState:
         """
         make_folder(self.path, mode=0o700)
         with exclusive(self.path, seconds=seconds):
-            yield Writer(self, self._device_key())
+            key = self._device_key()
+            floor = self.floor.read()
+            yield Writer(self, key, _ledger(self, self.stamp(), floor), floor[1] if floor else None)
 
     def _device_key(self) -> PrivateKey:
         private, public = self.path / PRIVATE_KEY, self.path / PUBLIC_KEY
@@ -147,54 +159,59 @@ class DeviceState:
 
 @dataclass
 class Writer:
-    """The state, held for writing."""
+    """The state, held for writing.
+
+    `DeviceState.writing` reads ledger and floor once its lock is held: nobody else can change them until it is let go
+    of, so what `ledger` says is what is on the disk. `append` writes a line and has it in `ledger`. A line that was
+    appended binds, whatever happens to the process. `raise_floor` makes the lines so far impossible to take away.
+
+    Attributes:
+        state: the device's.
+        key: its private key.
+        ledger: as it is on the disk.
+        floor: how many lines the floor knows of; None where it knows nothing.
+    """
 
     state: DeviceState
     key: PrivateKey
-
-    def ledger(self) -> Ledger:
-        """Return the ledger as it is now."""
-        return self.state.ledger()
+    ledger: Ledger
+    floor: int | None
 
     def append(self, entry: Entry) -> Entry:
         """Append an entry durably; return it as it stands in the ledger.
 
         Raises:
             StorageError: it cannot be written; the ledger is as it was.
-            LedgerError, StateError: as `DeviceState.ledger`.
         """
-        line = self.ledger().append(self.key, entry)
-        append_line(self.state.ledger_path, line.line())
-        return line
+        entry = self.ledger.append(self.key, entry)
+        append_line(self.state.ledger_path, entry.line())
+        self.ledger = Ledger((*self.ledger.entries, entry), self.ledger.key)
+        return entry
 
     def raise_floor(self) -> None:
-        """Tell the floor how long the ledger is.
+        """Tell the floor how long the ledger is, where it does not know.
 
         Raises:
             StateError, StorageError: it cannot be told.
         """
-        self.state.floor.raise_to(self.key.public.id, len(self.ledger().entries))
+        lines = len(self.ledger.entries)
+        if self.floor is None or self.floor < lines:
+            self.state.floor.raise_to(self.key.public.id, lines)
+            self.floor = lines
 
 
-def now() -> str:
-    """Return the time, UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def require_allowed(state: DeviceState, model_id: str, rows: Iterable[RowId], *, where: Path) -> None:
+def require_allowed(tombstones: Tombstones, model_id: str, rows: Iterable[RowId], *, where: Path) -> None:
     """Refuse rows that were forgotten on this device, whatever bundle brings them back.
 
     Args:
-        state: the device's.
+        tombstones: the device's.
         model_id: the bundle's model.
         rows: the rows of its bank.
         where: the bundle, for the message.
 
     Raises:
         TombstoneError: one of them was; the message names the receipt.
-        LedgerError, StateError: the device's memory cannot be trusted.
     """
-    tombstones = state.tombstones()
     for row in rows:
         forget = tombstones.find(model_id, row)
         if forget is not None:
@@ -207,19 +224,26 @@ def require_allowed(state: DeviceState, model_id: str, rows: Iterable[RowId], *,
 
 
 def record_refusal(state: DeviceState, model_id: str, rows: Iterable[RowId], bank: str) -> None:
-    """Write a refusal into the ledger, once for each bank and forget; who cannot write refuses all the same."""
+    """Write a refusal into the ledger, once for each bank and forget; a device that cannot write refuses all the same.
+
+    Args:
+        state: the device's.
+        model_id: the bundle's model.
+        rows: the rows of its bank, of which at least one is forbidden.
+        bank: digest of that bank.
+    """
     tombstones = state.tombstones()
     found = {row: tombstones.find(model_id, row) for row in rows}
     forbidden = tuple(row for row, forget in found.items() if forget is not None)
-    request = next(forget.request for forget in found.values() if forget is not None)
+    forget = next(forget for forget in found.values() if forget is not None)
     with suppress(StorageError), state.writing(seconds=0.5) as writer:
-        known = {(entry.bank_before, entry.request) for entry in writer.ledger().entries if entry.act == "refuse"}
-        if (bank, request) not in known:
-            writer.append(Entry(0, now(), "refuse", request, model_id, "", forbidden, bank, bank))
+        known = {(entry.bank_before, entry.request) for entry in writer.ledger.entries if entry.act == "refuse"}
+        if (bank, forget.request) not in known:
+            writer.append(Entry.refuse(forget, model_id=model_id, rows=forbidden, bank=bank))
             writer.raise_floor()
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path) -> LedgerStamp | None:
     try:
         status = path.stat()
     except OSError:
@@ -228,7 +252,7 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 @lru_cache(maxsize=4)  # the ledger is read again only when it, or the floor, changed
-def _ledger(state: DeviceState, stamp: Stamp | None, floor: tuple[str, int] | None) -> Ledger:
+def _ledger(state: DeviceState, stamp: LedgerStamp | None, floor: tuple[str, int] | None) -> Ledger:
     if not (state.path / PUBLIC_KEY).exists():
         if stamp is not None:
             message = f"{state.path} has a ledger and no {PUBLIC_KEY}: put it back"
@@ -239,8 +263,3 @@ def _ledger(state: DeviceState, stamp: Stamp | None, floor: tuple[str, int] | No
     ledger = Ledger((), key) if stamp is None else Ledger.read(state.ledger_path, key)
     require_above(floor, key.id, len(ledger.entries), where=state.path)
     return ledger
-
-
-@lru_cache(maxsize=4)
-def _tombstones(state: DeviceState, stamp: Stamp | None, floor: tuple[str, int] | None) -> Tombstones:
-    return Tombstones.of(_ledger(state, stamp, floor))

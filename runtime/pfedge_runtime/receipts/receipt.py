@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pfedge_runtime.device import Entry, RowId
+from pfedge_runtime.device import Entry, ForgottenAbout, RowId
 from pfedge_runtime.errors import SignatureError
 from pfedge_runtime.files import safe_reason
 from pfedge_runtime.signing import PrivateKey, PublicKey, read_unverified, sign_statement, verify_statement
@@ -65,7 +65,7 @@ class Receipt:
     @classmethod
     def of(cls, done: Entry) -> Receipt:
         """Make the receipt of a finished forget from its line in the ledger."""
-        engines = {name.removeprefix("engine:"): value for name, value in done.about.items() if ":" in name}
+        about = ForgottenAbout.of(done)
         return cls(
             request=done.request,
             time=done.time,
@@ -74,10 +74,10 @@ class Receipt:
             rows=done.rows,
             bank_before=done.bank_before,
             bank_after=done.bank_after,
-            bank_file=done.about.get("bank_file", ""),
-            graph=done.about.get("graph", ""),
-            engines=engines,
-            audit=done.about.get("audit", ""),
+            bank_file=about.bank_file,
+            graph=about.graph,
+            engines=dict(about.engines),
+            audit=about.audit,
             ledger_lines=done.sequence,
             ledger_head=done.digest(),
             device=done.key,

@@ -10,7 +10,7 @@ that has them is accepted again, and keys of sealed rows must be adopted anew.
 
 from __future__ import annotations
 
-from pfedge_runtime.device import DeviceState, Entry, now
+from pfedge_runtime.device import DeviceState, Entry, Ledger, RestoreAbout
 from pfedge_runtime.errors import SignatureError, StateError, UsageError
 from pfedge_runtime.receipts.receipt import Receipt
 from pfedge_runtime.signing import PrivateKey, PublicKey, sign_statement, verify_statement
@@ -26,12 +26,11 @@ def trust(state: DeviceState, authority: PublicKey) -> Entry:
         StorageError: the ledger cannot be written.
     """
     with state.writing() as writer:
-        require_trustable(state, authority)
-        for entry in writer.ledger().entries:
+        _require_trustable(writer.ledger, authority)
+        for entry in writer.ledger.entries:
             if entry.act == "trust":
                 return entry
-        about = {"key": authority.to_pem().decode(), "id": authority.id}
-        entry = writer.append(Entry(0, now(), "trust", "", about=about))
+        entry = writer.append(Entry.trust(authority))
         writer.raise_floor()
     return entry
 
@@ -42,7 +41,10 @@ def require_trustable(state: DeviceState, authority: PublicKey) -> None:
     Raises:
         StateError: as `trust`.
     """
-    ledger = state.ledger()
+    _require_trustable(state.ledger(), authority)
+
+
+def _require_trustable(ledger: Ledger, authority: PublicKey) -> None:
     known = ledger.authority()
     if known is not None and known.id != authority.id:
         message = "this device has its authority already; it cannot be changed"
@@ -80,7 +82,7 @@ def restore(state: DeviceState, data: bytes, *, class_id: int | None = None, sou
         StorageError: the ledger cannot be written.
     """
     with state.writing() as writer:
-        ledger = writer.ledger()
+        ledger = writer.ledger
         authority = ledger.authority()
         if authority is None:
             message = "this device trusts no authority: what it forgot stays forgotten"
@@ -93,10 +95,7 @@ def restore(state: DeviceState, data: bytes, *, class_id: int | None = None, sou
         if ledger.find(forget.request, "restore"):
             message = f"{source} has served already: request {forget.request} was undone"
             raise UsageError(message)
-        about = {"authority": authority.id}
-        bank = (forget.bank_after, forget.bank_after)
-        entry = Entry(0, now(), "restore", forget.request, forget.model_id, forget.guarantee, forget.rows, *bank, about)
-        entry = writer.append(entry)
+        entry = writer.append(Entry.restore(forget, about=RestoreAbout(authority.id)))
         writer.raise_floor()
     return entry
 
