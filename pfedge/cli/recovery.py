@@ -8,17 +8,17 @@ import typer
 
 
 def finish_decided(bundle: Path | None = None) -> None:
-    """Finish them, one whose bundle was moved at `bundle`; say on stderr what cannot be finished, and go on.
+    """Finish forgets that were killed, one whose bundle was moved at `bundle`; warn of those that cannot be finished.
 
     Raises:
         LedgerError, StateError: what the device remembers cannot be trusted.
     """
-    from pfedge_runtime.errors import StorageError
-    from pfedge_runtime.forgetting import recover
+    from pfedge_runtime.forgetting import recover_or_say
 
-    try:
-        problems = recover(at=bundle)
-    except StorageError as error:  # a device that cannot write refuses the rows all the same
-        problems = [str(error)]
-    for problem in problems:
-        typer.echo(f"warning: {problem}", err=True)
+    for problem in recover_or_say(at=bundle):
+        warn(problem)
+
+
+def warn(problem: str) -> None:
+    """Print a problem on stderr, and go on."""
+    typer.echo(f"warning: {problem}", err=True)

@@ -41,19 +41,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AudioPreprocess": "inputs.audio",
-    "Bundle": "bundle.bundle",
+    "AudioPreprocess": "inputs",
+    "Bundle": "bundle",
     "Classifier": "classifier",
-    "Forgetting": "forgetting.transaction",
-    "ImagePreprocess": "inputs.image",
+    "Forgetting": "forgetting",
+    "ImagePreprocess": "inputs",
     "PfedgeError": "errors",
     "Prediction": "classifier",
-    "PromptBank": "bank.prompt_bank",
-    "StatisticsBank": "bank.statistics_bank",
-    "forget": "forgetting.transaction",
-    "plan_forget": "forgetting.transaction",
-    "read_image": "inputs.image",
-    "read_sound": "inputs.audio",
+    "PromptBank": "bank",
+    "StatisticsBank": "bank",
+    "forget": "forgetting",
+    "plan_forget": "forgetting",
+    "read_image": "inputs",
+    "read_sound": "inputs",
 }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,8 +25,8 @@ from pfedge_runtime.bank import Bank, decide
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.engines import Engine, Outputs, open_engine
-from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, StorageError, UsageError
-from pfedge_runtime.forgetting import recover
+from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
+from pfedge_runtime.forgetting import recover_or_say
 from pfedge_runtime.inputs import find_files
 
 T = TypeVar("T")
@@ -79,8 +78,38 @@ class Prediction:
         }
 
 
+class LiveBank:
+    """The bank of a bundle as it is now: read again whenever its file or the device's ledger has changed.
+
+    Each bank that it gives is a snapshot, which never changes: a batch is computed, decided and reported with one.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._stamp = bundle.bank_stamp()  # before the bank: a change while it is read makes it be read again
+        self._bank = bundle.bank()
+
+    def snapshot(self) -> Bank:
+        """Return the bank as it is on disk now.
+
+        Raises:
+            PfedgeError: it cannot be read, or brings a forgotten row back; see `Bundle.bank`.
+        """
+        stamp = self._bundle.bank_stamp()
+        if stamp != self._stamp:
+            self._bank, self._stamp = self._bundle.bank(), stamp
+        return self._bank
+
+
 class Classifier:
-    """Predicts with whatever rows the bundle's bank has at that moment."""
+    """Predicts with whatever rows the bundle's bank has at that moment.
+
+    `Classifier.open` finishes forgets that were decided and killed, checks every file of the bundle and loads its
+    graph, once. Before every batch it looks whether bank or ledger have changed, and reads the bank again if so; that
+    snapshot is bound to the engine, and the batch's answers name its rows. A row that any process forgets is therefore
+    out of the next batch, without a new session. A bundle that brings a forgotten row back makes the next batch raise,
+    and never answer. Nothing needs to be closed.
+    """
 
     def __init__(
         self,
@@ -90,6 +119,7 @@ class Classifier:
         batch_size: int = BATCH_SIZE,
         min_probability: float = 0.0,
         use_thresholds: bool = True,
+        bank: LiveBank | None = None,
     ) -> None:
         """Classify with `bundle` through `engine`.
 
@@ -99,6 +129,7 @@ class Classifier:
             batch_size: inputs per call of the engine.
             min_probability: abstain below this probability, whatever the rows' thresholds say.
             use_thresholds: False ignores the rows' own acceptance thresholds.
+            bank: the bundle's, where it has been read already.
 
         Raises:
             UsageError: `batch_size` or `min_probability` is out of range.
@@ -113,8 +144,7 @@ class Classifier:
         self._min_probability = min_probability
         self._use_thresholds = use_thresholds
         self._exported = sum(len(entry.rows) for entry in bundle.manifest.classes)
-        self._stamp = bundle.bank_stamp()
-        self._bank = bundle.bank()
+        self._live = bank or LiveBank(bundle)
 
     @classmethod
     def open(
@@ -124,29 +154,37 @@ class Classifier:
         device: str = "cpu",
         threads: int = 0,
         state: DeviceState | None = None,
+        on_unfinished: Callable[[str], None] = lambda _: None,
         **options: Any,  # noqa: ANN401 -- passed on
     ) -> Classifier:
-        """Open a bundle on a device; `options` are those of the constructor, `state` is what the device remembers.
+        """Open a bundle on a device.
 
         A forget that was killed on this device is finished first, where that can be done.
+
+        Args:
+            path: the bundle.
+            device: as `open_engine` takes it.
+            threads: of the CPU; 0 lets the back end choose.
+            state: what the device remembers; by default what `DeviceState.at` finds.
+            on_unfinished: told of each forget that cannot be finished, in words; its rows are refused all the same.
+            options: those of the constructor.
 
         Raises:
             PfedgeError: the bundle or the device cannot be used; see `Bundle.open`, `open_engine`.
         """
         state = state or DeviceState.at()
-        with suppress(StorageError):  # a device that cannot write refuses the rows all the same
-            recover(state, at=Path(path))
-        bundle = Bundle.open(path, state=state)
+        for problem in recover_or_say(state, at=Path(path)):
+            on_unfinished(problem)
+        bundle = Bundle.open(path, read_bank=False, state=state)
+        bank = LiveBank(bundle)  # before the graph: a bundle that is refused need not be waited for
         max_batch = options.get("batch_size", BATCH_SIZE)
-        return cls(bundle, open_engine(bundle, device, threads=threads, max_batch=max_batch), **options)
+        engine = open_engine(bundle, device, threads=threads, max_batch=max_batch)
+        return cls(bundle, engine, bank=bank, **options)
 
     @property
     def bank(self) -> Bank:
         """The bank as it is on disk now."""
-        stamp = self.bundle.bank_stamp()
-        if stamp != self._stamp:
-            self._bank, self._stamp = self.bundle.bank(), stamp
-        return self._bank
+        return self._live.snapshot()
 
     def logits(self, inputs: NDArray[Any]) -> tuple[Bank, NDArray[np.float32]]:
         """Return the bank used and the logits `[B, R]` of inputs; see `outputs`."""

@@ -150,7 +150,7 @@ def test_the_retained_logits_are_those_of_a_bank_that_never_had_the_row(bundle_p
 def killed_after_the_decision(path, classes, monkeypatch):
     """Forget, and die once it is decided."""
     with monkeypatch.context() as patch:
-        patch.setattr("pfedge_runtime.forgetting.transaction._destroy_keys", lambda *_: 1 / 0)
+        patch.setattr("pfedge_runtime.forgetting.transaction.destroy_keys", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             forget(path, classes, request="killed")
 

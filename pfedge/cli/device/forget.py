@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +16,8 @@ from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from pfedge_runtime.bank import RowKey
     from pfedge_runtime.bundle import Bundle
-    from pfedge_runtime.forgetting import Forgetting
+    from pfedge_runtime.forgetting import ForgetRequest, Forgetting
     from pfedge_runtime.sweeping import Finding, Trace
 
 
@@ -65,21 +63,24 @@ def forget(
     pfedge forget --class 3 --sweep /opt/pfedge --sweep /mnt/backup --dry-run
     """
     from pfedge_runtime.bundle import Bundle
+    from pfedge_runtime.forgetting import ForgetRequest, plan_forget
     from pfedge_runtime.forgetting import forget as forget_rows
-    from pfedge_runtime.forgetting import plan_forget
 
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
-    asked = _Asked.of(opened, classes or [], sources or [], again=bool(sweep))
-    plan = None if asked.done else plan_forget(opened, asked.classes, sources=asked.sources, request=request)
-    what = asked.describe(plan)
+    asked = ForgetRequest.of(opened, classes or [], sources or [], again=bool(sweep))
+    plan = None
+    if not asked.done and (dry_run or not yes):  # to be shown, or asked about; `forget` makes its own
+        plan = plan_forget(opened, asked.classes, sources=asked.sources, request=request)
     trace = _trace(opened, asked) if sweep else None
     if not dry_run:
-        _confirm(f"Forget {what} in {', '.join(map(str, [bundle, *(sweep or [])]))} for good?", yes=yes)
-        if plan is not None:
-            plan = forget_rows(bundle, asked.classes, sources=asked.sources, request=request)
+        if not yes:
+            what = plan.describe() if plan else "what is forgotten already"
+            _confirm(f"Forget {what} in {', '.join(map(str, [bundle, *(sweep or [])]))} for good?")
+        if not asked.done:
+            plan = forget_rows(opened, asked.classes, sources=asked.sources, request=request)
     if not as_json:
-        _print_outcome(plan, what, dry_run=dry_run, sealed=opened.manifest.sealed)
+        _print_outcome(plan, dry_run=dry_run, sealed=opened.manifest.sealed)
     findings = _sweep(opened, trace, sweep or [], dry_run=dry_run) if trace else ()
     if as_json:
         report = {"dry_run": dry_run, **(plan.to_json() if plan else {"forgotten": []})}
@@ -92,65 +93,22 @@ def forget(
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What was asked for.
-
-    Attributes:
-        classes: those that are left to forget.
-        sources: likewise.
-        rows: all rows meant, also those that are forgotten already.
-        done: everything is forgotten already.
-    """
-
-    classes: list[str]
-    sources: list[str]
-    rows: tuple[RowKey, ...]
-    done: bool
-
-    @classmethod
-    def of(cls, bundle: Bundle, classes: Sequence[str], sources: Sequence[str], *, again: bool) -> _Asked:
-        """Tell what is forgotten already from what is not, if that may be swept for `again`."""
-        from pfedge_runtime.bank import RowKey
-
-        if not again:
-            return cls(list(classes), list(sources), (), done=False)
-        there, every = set(bundle.stored_bank().row_keys), set(bundle.manifest.rows)
-        ids = {text: bundle.manifest.find_class(text).id for text in classes}
-        by_class = {text: {key for key in every if key.class_id == class_id} for text, class_id in ids.items()}
-        by_source = {text: {key for key in every if text and key.source == text} for text in sources}
-        meant = set[RowKey]().union(*by_class.values(), *by_source.values())
-        # what has no row at all, never had one: `plan_forget` says so
-        due_classes = [text for text, keys in by_class.items() if keys & there or not keys]
-        due_sources = [text for text, keys in by_source.items() if keys & there or not keys]
-        return cls(due_classes, due_sources, tuple(sorted(meant)), done=bool(meant) and not due_classes + due_sources)
-
-    def describe(self, plan: Forgetting | None) -> str:
-        """Name it."""
-        if plan is None:
-            return "what is forgotten already"
-        named = [f"class {entry.id} ({entry.name})" for entry in plan.classes]
-        return ", ".join([*named, *(f"source {source}" for source in plan.sources)])
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
+def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         message = "forgetting asks for confirmation on a terminal; elsewhere pass --yes"
         raise UsageError(message)
     typer.confirm(question, abort=True, err=True)
 
 
-def _print_outcome(outcome: Forgetting | None, what: str, *, dry_run: bool, sealed: bool) -> None:
+def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -> None:
     if outcome is None:
         typer.echo("forgotten in this bundle already; nothing was done there")
         return
     left = len(outcome.coverage)
     if dry_run:
-        typer.echo(f"would forget {what}; {left} classes would be left; nothing was changed")
+        typer.echo(f"would forget {outcome.describe()}; {left} classes would be left; nothing was changed")
     else:
-        typer.echo(f"forgot {what} in {outcome.milliseconds:.1f} ms; {left} classes are left")
+        typer.echo(f"forgot {outcome.describe()} in {outcome.milliseconds:.1f} ms; {left} classes are left")
         typer.echo(f"receipt {outcome.receipt}")
     if outcome.also:
         typer.echo(f"with them {', '.join(outcome.also)}: forgotten on this device before")
@@ -172,7 +130,7 @@ def _guarantee(guarantee: str, *, dry_run: bool, sealed: bool) -> str:
     return ""
 
 
-def _trace(bundle: Bundle, asked: _Asked) -> Trace:
+def _trace(bundle: Bundle, asked: ForgetRequest) -> Trace:
     from pfedge_runtime.sweeping import Trace
 
     return Trace.of(bundle, asked.rows)

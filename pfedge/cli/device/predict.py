@@ -9,7 +9,7 @@ import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
 from pfedge.cli.output import print_json
-from pfedge.cli.recovery import finish_decided
+from pfedge.cli.recovery import warn
 from pfedge_runtime.errors import PfedgeError
 
 
@@ -33,7 +33,6 @@ def predict(
     A path that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
     row's score is below what it accepts: no decision should be made.
     """
-    finish_decided(bundle)
     from pfedge_runtime.classifier import Classifier
 
     classifier = Classifier.open(
@@ -43,6 +42,7 @@ def predict(
         batch_size=batch_size,
         min_probability=min_probability,
         use_thresholds=thresholds,
+        on_unfinished=warn,
     )
     unreadable = 0
 

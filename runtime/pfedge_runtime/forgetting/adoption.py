@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pfedge_runtime.bank import KEY_BYTES, RowKey
 from pfedge_runtime.bundle import Bundle
-from pfedge_runtime.device import Entry, RowId, Writer, now
+from pfedge_runtime.device import Entry, RowId, Writer
 from pfedge_runtime.errors import SealError, UsageError
 from pfedge_runtime.files import canonical_json, erase, make_folder, parse_json, read_file, safe_reason, write_secret
 
@@ -74,15 +74,15 @@ def adopt(bundle: Bundle, keys: Path | None = None) -> tuple[tuple[RowId, ...], 
         bundle.bank()  # refused if it brings a forgotten row back
     found = read_keys(keys, bundle.manifest.model_id) if keys else {}
     with bundle.state.writing() as writer:
-        model_id, tombstones = bundle.manifest.model_id, bundle.state.tombstones()
+        model_id = bundle.manifest.model_id
         rows = bundle.row_ids(stored.row_keys)
-        dead = {row for row in rows if tombstones.find(model_id, row)}
+        dead = {row for row in rows if writer.ledger.tombstones.find(model_id, row)}
         taken = tuple(row for row in rows if row not in dead and row.key in found)
         if taken:  # each must open its row before any is kept
             stored.keep(row.key for row in taken).unsealed(found, {row.key: row.digest for row in taken})
         _keep(writer, bundle, {row.key: found[row.key] for row in taken})
-        guarantee, digest = bundle.manifest.guarantee, stored.digest()
-        writer.append(Entry(0, now(), "adopt", "", model_id, guarantee, taken, digest, digest))
+        guarantee = bundle.manifest.guarantee
+        writer.append(Entry.adopt(model_id=model_id, guarantee=guarantee, rows=taken, bank=stored.digest()))
         writer.raise_floor()
     return taken, tuple(sorted((row for row in dead if row.key in found), key=str))
 

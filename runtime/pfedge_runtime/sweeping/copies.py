@@ -161,7 +161,7 @@ class _Sweeper:
             if self.dry_run:
                 plan_forget(bundle, classes, sources=sources)
                 return DROPPED, "forgotten in this bundle"
-            receipt = forget(bundle.path, classes, sources=sources, state=self.state).receipt
+            receipt = forget(bundle, classes, sources=sources).receipt
         except PfedgeError as error:
             return NOT_REACHED, str(error)
         return DROPPED, f"forgotten in this bundle, receipt {receipt}"
