@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import pfedge
-from pfedge.cli.device import bench, device, fleet, forget, inspect, ledger, predict, receipt, restore, verify
+from pfedge.cli.device import adopt, bench, device, forget, inspect, predict, verify
+from pfedge.cli.proof import authorize, fleet, keygen, ledger, receipt, restore
 from pfedge.cli.training import audit, demo, evaluate, export, import_reference, train
 from pfedge_runtime.errors import PfedgeError
 
@@ -33,10 +34,10 @@ app.command("bench")(bench.bench)
 app.command("import-reference")(import_reference.import_reference)
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
-app.command("adopt")(device.adopt)
+app.command("adopt")(adopt.adopt)
 app.command("device")(device.device)
-app.command("keygen")(device.keygen)
-app.command("authorize")(restore.authorize)
+app.command("keygen")(keygen.keygen)
+app.command("authorize")(authorize.authorize)
 app.command("restore")(restore.restore)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(receipt.app, name="receipt")

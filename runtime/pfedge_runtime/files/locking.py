@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pfedge_runtime.errors import StorageError
 from pfedge_runtime.files.disk import give, storage_error
 
@@ -22,6 +20,8 @@ def exclusive(folder: Path, *, seconds: float | None = None) -> Iterator[None]:
     Raises:
         StorageError: another process has held the lock for that long (10 seconds), or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout
+
     _make_lock(folder / ".lock")
     lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS if seconds is None else seconds)
     try:

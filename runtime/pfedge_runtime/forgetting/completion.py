@@ -13,7 +13,6 @@ from pfedge_runtime.device import DeviceState, Entry, ForgottenAbout, Writer
 from pfedge_runtime.engines import list_engines
 from pfedge_runtime.errors import PfedgeError
 from pfedge_runtime.files import erase, make_folder, remove_leftovers, write_atomic
-from pfedge_runtime.receipts import Receipt
 
 
 def destroy_keys(state: DeviceState, decision: Entry) -> None:
@@ -68,6 +67,8 @@ def write_receipt(writer: Writer, end: Entry) -> Path:
     """
     path = receipt_path(writer.state, end.request)
     if not path.exists():
+        from pfedge_runtime.receipts import Receipt  # which a prediction need not wait for
+
         make_folder(path.parent, mode=0o700)
         remove_leftovers(path)
         write_atomic(path, Receipt.of(end).sign(writer.key))
