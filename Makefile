@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard pyproject.toml export/pyproject.toml runtime/pyproject.toml constraints.txt)
 
-.PHONY: setup demo audit-demo test check fuzz transformers4 bench gpu clean
+.PHONY: setup demo audit-demo test check docs fuzz transformers4 bench gpu clean
 
 setup: $(STAMP)
 
@@ -34,7 +34,15 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check transformers4
+# the documentation, into build/docs; a link that leads nowhere stops it
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $@
+
+test: check transformers4 $(VENV)/.docs
 	$(BIN)/python -m pytest
 
 # every reader of what a stranger may have written, ten minutes each: make fuzz SECONDS=60

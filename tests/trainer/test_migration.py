@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -18,8 +19,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "migration.md"
 
 def blocks():
     """The fenced blocks, each a list of commands, each a list of arguments."""
-    parts = DOCUMENT.read_text().split("```\n")[1::2]
-    return [[shlex.split(line)[1:] for line in part.replace("\\\n", " ").splitlines()] for part in parts]
+    parts = re.findall(r"^```console\n(.*?)^```$", DOCUMENT.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [[shlex.split(line)[2:] for line in part.replace("\\\n", " ").splitlines()] for part in parts]
 
 
 @pytest.fixture(scope="module")
