@@ -16,10 +16,9 @@ class UsageError(PfedgeError):
 
 
 class MissingExtraError(UsageError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed: `what` needs the extra `extra` of pfedge."""
 
     def __init__(self, what: str, extra: str) -> None:
-        """Say that `what` needs the extra `extra`."""
         super().__init__(f"{what} needs an extra that is not installed: pip install 'pfedge[{extra}]'")
 
 
@@ -35,7 +34,6 @@ class LastRowError(PfedgeError):
     """Dropping would leave a bank without any row."""
 
     def __init__(self) -> None:
-        """Say so."""
         super().__init__("a bank must keep at least one row; to forget everything, remove the bundle")
 
 

@@ -6,12 +6,14 @@
 May import: `bundle`, `device`, `bank`, `signing`, `files`, `errors`.
 """
 
-from pfedge_runtime.receipts.fleet import FleetStatus, Standing, fleet_status, read_devices
+from pfedge_runtime.receipts.expected import ExpectedDevice, read_devices
+from pfedge_runtime.receipts.fleet import FleetStatus, Standing, fleet_status
 from pfedge_runtime.receipts.pdf import receipt_pdf
 from pfedge_runtime.receipts.receipt import Receipt
 from pfedge_runtime.receipts.restoration import authorize, require_trustable, restore, trust
 
 __all__ = [
+    "ExpectedDevice",
     "FleetStatus",
     "Receipt",
     "Standing",
