@@ -207,17 +207,6 @@ def test_a_ledger_that_cannot_be_read_is_reported(tmp_path):
     assert Ledger.read(tmp_path / "ledger", KEY.public) == LEDGER
 
 
-@given(st.integers(-(2**40), 2**40), st.text(st.characters(exclude_categories=["Cs"])), st.text("ab@-", max_size=5))
-def test_a_row_is_read_back(class_id, name, source):
-    row = RowId(RowKey(class_id, source), name, "d")
-    assert RowId.from_json(json.loads(json.dumps(row.to_json()))) == row
-
-
-def test_a_row_is_described():
-    assert [str(row) for row in ROWS] == ["3", "3@clinic-7"]
-    assert [row.describe() for row in ROWS] == ["class 3 (monocyte)", "class 3 (monocyte) of clinic-7"]
-
-
 def test_a_forget_is_pending_until_it_is_finished():
     started = (act("forget", "r1", ROWS[:1]), act("forget", "r2", ROWS[1:]))
     assert [entry.request for entry in grown(*started).pending()] == ["r1", "r2"]
