@@ -13,9 +13,8 @@ import numpy as np
 from pfedge.errors import DataError, RunError
 from pfedge.guarantees.static import static_graph
 from pfedge.runs.run import Run
-from pfedge_export import ParityReport, Recipe, export_bundle
+from pfedge_export import BundleDescription, ParityReport, export_bundle
 from pfedge_export.graph import DEFAULT_OPSET
-from pfedge_export.parity import TOLERANCE
 from pfedge_export.precision import MAX_DROP, Validation, require_precision
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.errors import UsageError
@@ -23,7 +22,6 @@ from pfedge_runtime.files import require_vacant, sha256_file
 from pfedge_runtime.signing import PrivateKey
 
 AUDIT_SCHEMA = "pfedge-audit/1"
-EXACT_TOLERANCE = 1e-5
 VALIDATION_INPUTS = 2000
 
 
@@ -96,8 +94,7 @@ def export_run(
         message = f"{dataset.name} has no test input of any class with a row: nothing to compare the graph on"
         raise DataError(message)
     inputs = test.batch(np.arange(len(test)), preprocess)
-    default = EXACT_TOLERANCE if train["guarantee"] == "exact" else TOLERANCE
-    recipe = Recipe(
+    description = BundleDescription(
         guarantee=train["guarantee"],
         dataset=run.config["dataset_name"],
         classes=tuple(run.config["classes"]),
@@ -105,7 +102,7 @@ def export_run(
         reach=model.trained_parameters(),
         made_by=run.config["made_by"],
         opset=settings.opset,
-        tolerance=default if settings.tolerance is None else settings.tolerance,
+        tolerance=settings.tolerance,
         precision=settings.precision,
         quantization=settings.quantization,
         max_drop=settings.max_drop,
@@ -121,7 +118,7 @@ def export_run(
         settings.out,
         module,
         model.bank(),
-        recipe,
+        description,
         inputs,
         validation=validation,
         static=static_graph(module) if settings.static_batch else None,

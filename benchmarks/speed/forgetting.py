@@ -26,7 +26,7 @@ from pfedge.data import Split
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge.runs.run import Run
-from pfedge_export import Recipe, export_bundle
+from pfedge_export import BundleDescription, export_bundle
 from pfedge_export.tensorrt import EngineBuilder, build_engines
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bench import machine, time_forgets
@@ -67,9 +67,11 @@ def bundle_of(rows: int, folder: Path) -> Bundle:
         threshold=np.zeros(rows, np.float32),
     )
     names = tuple(f"class {number}" for number in range(rows))
-    recipe = Recipe("shared", "random", names, ImagePreprocess(8, 8), {"rows": rows, "shared": 0}, {}, tolerance=1e-3)
+    description = BundleDescription(
+        "shared", "random", names, ImagePreprocess(8, 8), {"rows": rows, "shared": 0}, {}, tolerance=1e-3
+    )
     images = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    return export_bundle(folder / "bundle", Flat(), bank, recipe, images)[0]
+    return export_bundle(folder / "bundle", Flat(), bank, description, images)[0]
 
 
 def dampen(model: PromptBankModel, train: Split, class_id: int, batch_size: int = 32) -> float:

@@ -25,6 +25,7 @@ from pfedge.backbone.backbone import Backbone, PixelNormalize
 from pfedge.backbone.embedding import EmbeddingSpec
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge_export.graph import export_graph
+from pfedge_runtime.bank import guarantee
 from pfedge_runtime.bench import PEAK_BYTES, machine
 from pfedge_runtime.inputs import ImagePreprocess
 
@@ -61,7 +62,7 @@ def export(side: int, path: Path) -> tuple[int, int]:
     vit, normalize = ViTModel(config, add_pooling_layer=False).eval(), PixelNormalize([0.5] * 3, [0.5] * 3)
     backbone = Backbone(vit, name="random", preprocess=preprocess, normalize=normalize)
     model = IsolatedModel(backbone, class_ids=range(8), spec=EmbeddingSpec())
-    export_graph(model.deployable(), model.bank(), path, preprocess, guarantee="isolated")
+    export_graph(model.deployable(), model.bank(), path, preprocess, guarantee("isolated").graph)
     return backbone.width, model.embedding.spec.dim
 
 

@@ -25,6 +25,7 @@ from pfedge.backbone.backbone import Backbone, PixelNormalize
 from pfedge.backbone.embedding import EmbeddingSpec
 from pfedge.guarantees.isolated.model import IsolatedModel
 from pfedge_export.graph import export_graph
+from pfedge_runtime.bank import guarantee
 from pfedge_runtime.inputs import ImagePreprocess
 
 MODELS = {
@@ -80,7 +81,7 @@ def measure(name: str, sizes: list[int], rounds: int, threads: int) -> list[dict
         torch.onnx.export(
             Plain(backbone).eval(), (torch.from_numpy(images),), dynamo=True, opset_version=20, verbose=False
         ).save(plain_path)
-        export_graph(model.deployable(), model.bank(), path, preprocess, guarantee="isolated")
+        export_graph(model.deployable(), model.bank(), path, preprocess, guarantee("isolated").graph)
         plain, rows = session(plain_path, threads), session(path, threads)
         rng, width = np.random.default_rng(1), model.head_weight.shape[1]
         feeds = {

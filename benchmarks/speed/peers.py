@@ -31,6 +31,7 @@ from pfedge.backbone.backbone import load_backbone
 from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge_export.graph import export_graph
 from pfedge_export.precision import QUANTIZATIONS, Calibration, to_int8
+from pfedge_runtime.bank import guarantee
 from pfedge_runtime.bench import machine
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,9 @@ def prepare(name: str, folder: Path) -> None:
     (folder / "bank.safetensors").write_bytes(bank.to_bytes())
     images = np.random.default_rng(0).integers(0, 256, (max(BATCHES), size["side"], size["side"], 3), dtype=np.uint8)
     np.save(folder / "images.npy", images)
-    graph = export_graph(model.deployable(), bank, folder / "graph.onnx", backbone.preprocess)
+    graph = export_graph(
+        model.deployable(), bank, folder / "graph.onnx", backbone.preprocess, guarantee("shared").graph
+    )
     calibration = Calibration(bank, images, np.arange(len(images)) % ROWS)
     for quantization in QUANTIZATIONS:
         onnx.save(to_int8(graph, calibration, quantization), folder / f"{quantization}.onnx")

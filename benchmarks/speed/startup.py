@@ -25,7 +25,7 @@ from PIL import Image
 
 from pfedge.backbone.backbone import load_backbone
 from pfedge.guarantees.shared.model import PromptGraph
-from pfedge_export import Recipe, export_bundle
+from pfedge_export import BundleDescription, export_bundle
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bench import machine
 
@@ -75,9 +75,11 @@ def main() -> None:
         prepare(MODEL, folder)
         backbone = load_backbone(str(folder / "backbone"))
         images = np.load(folder / "images.npy")[:4]
-        recipe = Recipe("shared", "random", tuple("abcdefgh"), backbone.preprocess, {"rows": 1, "shared": 0}, {})
+        description = BundleDescription(
+            "shared", "random", tuple("abcdefgh"), backbone.preprocess, {"rows": 1, "shared": 0}, {}
+        )
         bank = PromptBank.load(folder / "bank.safetensors")
-        bundle, _ = export_bundle(folder / "bundle", PromptGraph(backbone).eval(), bank, recipe, images)
+        bundle, _ = export_bundle(folder / "bundle", PromptGraph(backbone).eval(), bank, description, images)
         image = folder / "image.png"
         Image.fromarray(images[0]).save(image)
         commands = {

@@ -1,16 +1,16 @@
 """Export a prompt-bank model as a bundle.
 
-    from pfedge_export import Recipe, export_bundle
+    from pfedge_export import BundleDescription, export_bundle
 
-    export_bundle(Path("bundle"), module, bank, recipe, images)
+    export_bundle(Path("bundle"), module, bank, description, images)
 
 `module` is any `torch.nn.Module` that maps (images, prompts, head_weight, head_bias) to logits, see
 `pfedge_export.graph`; `images` are real ones, on which graph and module are compared before anything is kept.
 """
 
-from pfedge_export.package import Recipe, export_bundle
+from pfedge_export.package import BundleDescription, export_bundle
 from pfedge_export.parity import ParityError, ParityReport
 
 __version__ = "0.1.0"
 
-__all__ = ["ParityError", "ParityReport", "Recipe", "export_bundle"]
+__all__ = ["BundleDescription", "ParityError", "ParityReport", "export_bundle"]

@@ -1,13 +1,14 @@
 """From a torch module to an ONNX graph with the bank as an input.
 
-The signature, the same for every guarantee (B, P, R stay symbolic; `exact` has no prompts, `isolated` has P = R):
+The signature (B, P, R stay symbolic; a guarantee may do without prompts, may have P = R, and may give an embedding,
+see `pfedge_runtime.bank.GraphSignature`):
 
     images       uint8    [B, H, W, 3]   or, for audio: features float32 [B, frames, mels]
     prompts      float32  [P, T, D]      P = 0 is legal
     head_weight  float32  [R, F]
     head_bias    float32  [R]
     -> logits    float32  [B, R]
-    -> embedding float32  [B, E]         `isolated` and `exact` only
+    -> embedding float32  [B, E]
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
-from pfedge_runtime.bank import Bank
+from pfedge_runtime.bank import Bank, GraphSignature
+from pfedge_runtime.engines import ROW_MASK
 from pfedge_runtime.errors import PfedgeError
 from pfedge_runtime.inputs import Preprocess
 
@@ -45,7 +47,7 @@ class ExportError(PfedgeError):
 def trace_inputs(
     bank: Bank,
     preprocess: Preprocess,
-    guarantee: str,
+    signature: GraphSignature,
     *,
     batch: int = TRACE_BATCH,
     rows: int = TRACE_ROWS,
@@ -53,13 +55,14 @@ def trace_inputs(
 ) -> dict[str, Tensor]:
     """Return inputs of the right shapes with made-up values: no row's bytes may reach the exporter.
 
-    `free` gives `shared` one more row of prompts than of heads, since P and R are free of each other there.
+    `free` gives one more row of prompts than of heads where P and R are free of each other: the exporter takes for one
+    dimension what has one size.
     """
     generator = torch.Generator().manual_seed(0)
     values = torch.rand(batch, *preprocess.shape, generator=generator)
     inputs = {preprocess.input_name: (values * 255).byte() if preprocess.dtype == "uint8" else values}
     for name, shape in bank.row_shapes().items():
-        more = name == "prompts" and free and guarantee == "shared"
+        more = free and signature.rows[name] == "P"
         inputs[name] = torch.randn(rows + more, *shape, generator=generator)
     return inputs
 
@@ -69,8 +72,8 @@ def export_graph(
     bank: Bank,
     path: Path,
     preprocess: Preprocess,
+    signature: GraphSignature,
     *,
-    guarantee: str = "shared",
     opset: int = DEFAULT_OPSET,
 ) -> onnx.ModelProto:
     """Write the ONNX graph of `module` to `path`; above 2 GB its weights go to `<path>.data`.
@@ -80,8 +83,7 @@ def export_graph(
         bank: gives the fixed dimensions T, D and F.
         path: where the graph goes.
         preprocess: gives the first input's name, shape and dtype.
-        guarantee: `shared` has one output and free P and R; `isolated` has P = R; `exact` has no prompts. Both of
-            these also give the embedding.
+        signature: its inputs and outputs.
         opset: ONNX opset version.
 
     Returns:
@@ -91,13 +93,12 @@ def export_graph(
         ExportError: torch or ONNX refuses, a dimension did not stay symbolic, or a row's bytes are in the graph.
     """
     require_opset(opset)
-    inputs = trace_inputs(bank, preprocess, guarantee)
-    batch, prompts, rows = Dim("B", min=1), Dim("P", min=0), Dim("R", min=1)
-    dims = {"prompts": prompts if guarantee == "shared" else rows, "head_weight": rows, "head_bias": rows}
-    dynamic = tuple({0: dims.get(name, batch)} for name in inputs)
-    graph = _traced(module, inputs, dynamic, guarantee, opset, path)
+    inputs = trace_inputs(bank, preprocess, signature)
+    dims = {"B": Dim("B", min=1), "P": Dim("P", min=0), "R": Dim("R", min=1)}
+    dynamic = tuple({0: dims[signature.rows.get(name, "B")]} for name in inputs)
+    graph = _traced(module, inputs, dynamic, signature, opset, path)
     finish_graph(graph, path, bank)
-    require_symbolic(graph, preprocess, guarantee)
+    require_symbolic(graph, preprocess, signature)
     return graph
 
 
@@ -106,8 +107,8 @@ def export_static_graph(
     bank: Bank,
     path: Path,
     preprocess: Preprocess,
+    signature: GraphSignature,
     *,
-    guarantee: str = "shared",
     opset: int = DEFAULT_OPSET,
     batch: int = 1,
 ) -> onnx.ModelProto:
@@ -118,7 +119,7 @@ def export_static_graph(
         bank: all rows.
         path: where the graph goes.
         preprocess: as for `export_graph`.
-        guarantee: likewise.
+        signature: likewise.
         opset: likewise.
         batch: B.
 
@@ -126,9 +127,9 @@ def export_static_graph(
         ExportError: as `export_graph`.
     """
     require_opset(opset)
-    inputs = trace_inputs(bank, preprocess, guarantee, batch=batch, rows=len(bank), free=False)
-    inputs["row_mask"] = torch.arange(len(bank)) % 2 == 0  # a mixture, so that no branch is folded away
-    graph = _traced(module, inputs, None, guarantee, opset, path)
+    inputs = trace_inputs(bank, preprocess, signature, batch=batch, rows=len(bank), free=False)
+    inputs[ROW_MASK] = torch.arange(len(bank)) % 2 == 0  # a mixture, so that no branch is folded away
+    graph = _traced(module, inputs, None, signature, opset, path)
     finish_graph(graph, path, bank)
     shapes = [dim for value in describe(graph.graph.input).values() for dim in value["shape"]]
     if any(isinstance(dim, str) for dim in shapes):
@@ -153,12 +154,11 @@ def _traced(
     module: nn.Module,
     inputs: dict[str, Tensor],
     dynamic: tuple[dict[int, Any], ...] | None,
-    guarantee: str,
+    signature: GraphSignature,
     opset: int,
     path: Path,
 ) -> onnx.ModelProto:
     """Write what torch makes of a module to `path`, and return it without external weights."""
-    outputs = ["logits"] if guarantee == "shared" else ["logits", "embedding"]
     weight_bytes = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     external = weight_bytes > EXTERNAL_DATA_BYTES
     try:
@@ -170,7 +170,7 @@ def _traced(
                 opset_version=opset,
                 dynamic_shapes=dynamic,
                 input_names=list(inputs),
-                output_names=outputs,
+                output_names=list(signature.outputs),
                 optimize=True,
                 verbose=False,
             )
@@ -212,7 +212,7 @@ def describe(values: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -- proto
     return described
 
 
-def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess, guarantee: str = "shared") -> None:
+def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess, signature: GraphSignature) -> None:
     """Check that B, P and R stayed symbolic and the rest stayed fixed.
 
     Raises:
@@ -220,9 +220,8 @@ def require_symbolic(graph: onnx.ModelProto, preprocess: Preprocess, guarantee: 
     """
     found = {**describe(graph.graph.input), **describe(graph.graph.output)}
     symbolic = {name: [dim for dim in value["shape"] if isinstance(dim, str)] for name, value in found.items()}
-    prompts = {"shared": {"prompts": ["P"]}, "isolated": {"prompts": ["R"]}, "exact": {}}[guarantee]
-    expected = {preprocess.input_name: ["B"], **prompts, "head_weight": ["R"], "head_bias": ["R"], "logits": ["B", "R"]}
-    expected |= {} if guarantee == "shared" else {"embedding": ["B"]}
+    expected = {preprocess.input_name: ["B"]} | {name: [dim] for name, dim in signature.rows.items()}
+    expected |= {name: list(dims) for name, dims in signature.outputs.items()}
     if symbolic != expected:
         message = f"the exported graph has symbolic dimensions {symbolic}, expected {expected}"
         raise ExportError(message)

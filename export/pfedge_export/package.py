@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph
-from pfedge_export.parity import TOLERANCE, ParityReport, bank_sizes, compare, torch_logits
+from pfedge_export.parity import ParityReport, bank_sizes, compare, torch_logits
 from pfedge_export.precision import MAX_DROP, Validation, lower, require_precision
-from pfedge_runtime.bank import Bank, seal
+from pfedge_runtime.bank import Bank, guarantee, seal
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle, ClassEntry, Manifest
 from pfedge_runtime.engines import Engine, OnnxRuntimeEngine, StaticEngine
 from pfedge_runtime.files import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
@@ -33,18 +33,19 @@ Logits = Callable[[NDArray[Any], Bank], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BundleDescription:
     """What a bundle says of the model beside its graph and bank.
 
     Attributes:
-        guarantee: `shared`, `isolated` or `exact`.
+        guarantee: the name of what forgetting promises.
         dataset: name of what it was trained on.
         classes: all class names; the class id is the position.
         preprocess: how a file becomes a graph input.
         reach: trained parameters in `rows`, and `shared` ones that forgetting cannot reach.
         made_by: versions of what trained it.
         opset: ONNX opset.
-        tolerance: largest logit difference that parity allows; for `exact` in units of the largest logit.
+        tolerance: largest logit difference that parity allows, in what units its guarantee says; None for what that
+            allows.
         precision: what the graph computes in: `fp32`, `fp16` or `int8`.
         quantization: of int8: see `to_int8`.
         max_drop: by how much accuracy may fall in fewer bits.
@@ -59,7 +60,7 @@ class Recipe:
     reach: dict[str, int]
     made_by: dict[str, str]
     opset: int = DEFAULT_OPSET
-    tolerance: float = TOLERANCE
+    tolerance: float | None = None
     precision: str = "fp32"
     quantization: str = "dynamic"
     max_drop: float = MAX_DROP
@@ -74,12 +75,20 @@ class Recipe:
         """
         require_precision(self.precision, self.quantization, self.guarantee)
 
+    def compare(
+        self, module: nn.Module, engine: Engine, bank: Bank, inputs: NDArray[Any], *, name: str
+    ) -> ParityReport:
+        """Compare a graph with its module as the guarantee asks for; see `pfedge_export.parity.compare`."""
+        promised = guarantee(self.guarantee)
+        tolerance = promised.tolerance if self.tolerance is None else self.tolerance
+        return compare(module, engine, bank, inputs, name=name, tolerance=tolerance, relative=promised.relative)
+
 
 def export_bundle(
     destination: Path,
     module: nn.Module,
     bank: Bank,
-    recipe: Recipe,
+    description: BundleDescription,
     inputs: NDArray[Any],
     *,
     validation: Validation | None = None,
@@ -94,7 +103,7 @@ def export_bundle(
         destination: a folder that does not exist yet, or is empty.
         module: see `pfedge_export.graph`.
         bank: all rows.
-        recipe: the rest.
+        description: the rest.
         inputs: real ones of the graph's size, `[N, *preprocess.shape]`; the first few go into the self-test.
         validation: what a precision below float32 is judged on, and calibrated where it is static.
         static: the module with fixed shapes, see `export_static_graph`; None leaves `graph.static.onnx` out.
@@ -115,63 +124,60 @@ def export_bundle(
     with ExitStack() as undo, staged_folder(destination) as folder:
         on_progress("tracing the graph")
         graph = export_graph(
-            module, bank, folder / GRAPH, recipe.preprocess, guarantee=recipe.guarantee, opset=recipe.opset
+            module,
+            bank,
+            folder / GRAPH,
+            description.preprocess,
+            guarantee(description.guarantee).graph,
+            opset=description.opset,
         )
         on_progress(f"comparing with torch on {len(inputs)} inputs")
         engine = OnnxRuntimeEngine(folder / GRAPH)
-        report = compare(
-            module,
-            engine,
-            bank,
-            inputs,
-            name="ONNX Runtime, CPU",
-            tolerance=recipe.tolerance,
-            relative=recipe.guarantee == "exact",
-        )
+        report = description.compare(module, engine, bank, inputs, name="ONNX Runtime, CPU")
         report.require()
         if static is not None:
             on_progress("tracing the graph with fixed shapes, and comparing it")
-            _add_static(folder / STATIC_GRAPH, static, module, bank, recipe, inputs)
+            _add_static(folder / STATIC_GRAPH, static, module, bank, description, inputs)
         judged: dict[str, Any] = {}
         logits: Logits = partial(torch_logits, module)
-        if recipe.precision != "fp32":
-            on_progress(f"converting to {recipe.precision}, and judging it on validation inputs")
+        if description.precision != "fp32":
+            on_progress(f"converting to {description.precision}, and judging it on validation inputs")
             gated, lowered = lower(
                 folder / GRAPH,
                 engine,
                 bank,
                 validation,
-                precision=recipe.precision,
-                quantization=recipe.quantization,
-                max_drop=recipe.max_drop,
+                precision=description.precision,
+                quantization=description.quantization,
+                max_drop=description.max_drop,
                 on_progress=on_progress,
             )
             judged, logits = gated.to_json(), partial(_logits, lowered)
         on_progress("writing the bundle")
-        name = recipe.preprocess.input_name
+        name = description.preprocess.input_name
         (folder / SELFTEST).write_bytes(_selftest(logits, bank, name, inputs[:SELFTEST_INPUTS]))
         files = {
             file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
         }
-        classes = tuple(_entry(class_id, name, bank) for class_id, name in enumerate(recipe.classes))
+        classes = tuple(_entry(class_id, name, bank) for class_id, name in enumerate(description.classes))
         identity = {"files": files, "classes": [[entry.id, entry.name, entry.rows] for entry in classes]}
         manifest = Manifest(
             model_id=hashlib.sha256(canonical_json(identity)).hexdigest()[:32],
-            guarantee=recipe.guarantee,
-            dataset=recipe.dataset,
+            guarantee=description.guarantee,
+            dataset=description.dataset,
             classes=classes,
-            preprocess=recipe.preprocess,
+            preprocess=description.preprocess,
             inputs=describe(graph.graph.input),
             outputs=describe(graph.graph.output),
-            opset=recipe.opset,
+            opset=description.opset,
             files=files,
-            reach=recipe.reach,
+            reach=description.reach,
             parity=report.to_json(),
-            made_by=recipe.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
-            precision=recipe.precision,
+            made_by=description.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
+            precision=description.precision,
             gate=judged,
             sealed=keys_out is not None,
-            audits=recipe.audits,
+            audits=description.audits,
         )
         write_atomic(folder / MANIFEST, manifest.to_bytes())
         if signer is not None:
@@ -192,28 +198,24 @@ def _remove_if_failed(path: Path, kind: type[BaseException] | None, *_: object) 
 
 
 def _add_static(
-    path: Path, static: nn.Module, module: nn.Module, bank: Bank, recipe: Recipe, inputs: NDArray[Any]
+    path: Path, static: nn.Module, module: nn.Module, bank: Bank, description: BundleDescription, inputs: NDArray[Any]
 ) -> None:
     """Write the graph with fixed shapes, and make sure that masking is dropping."""
     export_static_graph(
         static,
         bank,
         path,
-        recipe.preprocess,
-        guarantee=recipe.guarantee,
-        opset=recipe.opset,
-        batch=recipe.static_batch,
+        description.preprocess,
+        guarantee(description.guarantee).graph,
+        opset=description.opset,
+        batch=description.static_batch,
     )
-    relative = recipe.guarantee == "exact"
-    name = f"{path.name}, CPU"
-    compare(
-        module, StaticEngine(path), bank, inputs, name=name, tolerance=recipe.tolerance, relative=relative
-    ).require()
+    description.compare(module, StaticEngine(path), bank, inputs, name=f"{path.name}, CPU").require()
 
 
 def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:
     """Return a class as the manifest lists it."""
-    rows = {source: digest for (of, source), digest in bank.row_digests().items() if of == class_id}
+    rows = {key.source: digest for key, digest in bank.row_digests().items() if key.class_id == class_id}
     by_source = {source: digest for source, digest in rows.items() if source}
     return ClassEntry(class_id, name, rows.get(""), by_source)
 

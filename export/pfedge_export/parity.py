@@ -18,7 +18,6 @@ from pfedge_runtime.bank import Bank
 from pfedge_runtime.engines import Engine
 from pfedge_runtime.errors import PfedgeError
 
-TOLERANCE = 1e-4
 BATCH = 32
 
 
@@ -119,7 +118,7 @@ def compare(
     inputs: NDArray[Any],
     *,
     name: str,
-    tolerance: float = TOLERANCE,
+    tolerance: float,
     relative: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ParityReport:

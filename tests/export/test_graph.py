@@ -9,10 +9,11 @@ from torch import nn
 
 from pfedge_export import graph as graph_module
 from pfedge_export.graph import ExportError, export_graph, require_no_row
-from pfedge_runtime.bank import PromptBank
+from pfedge_runtime.bank import PromptBank, guarantee
 from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess
 
 PREPROCESS = ImagePreprocess(8, 10)
+SIGNATURE = guarantee("shared").graph
 
 
 class Toy(nn.Module):
@@ -43,7 +44,7 @@ def exported(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("graph") / "graph.onnx"
     toy = Toy()
-    return toy, path, export_graph(toy, bank(), path, PREPROCESS)
+    return toy, path, export_graph(toy, bank(), path, PREPROCESS, SIGNATURE)
 
 
 def test_the_signature_is_that_of_the_design(exported):
@@ -83,12 +84,14 @@ def test_no_path_of_the_exporting_machine_is_in_the_graph(exported):
 
 def test_the_opset_is_the_one_asked_for(exported, tmp_path):
     assert exported[2].opset_import[0].version == 20
-    assert export_graph(Toy(), bank(), tmp_path / "g.onnx", PREPROCESS, opset=18).opset_import[0].version == 18
+    assert (
+        export_graph(Toy(), bank(), tmp_path / "g.onnx", PREPROCESS, SIGNATURE, opset=18).opset_import[0].version == 18
+    )
 
 
 def test_an_opset_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(ExportError, match="opset 99"):
-        export_graph(Toy(), bank(), tmp_path / "g.onnx", PREPROCESS, opset=99)
+        export_graph(Toy(), bank(), tmp_path / "g.onnx", PREPROCESS, SIGNATURE, opset=99)
 
 
 def test_weights_above_the_limit_go_to_a_second_file(tmp_path, monkeypatch):
@@ -107,7 +110,7 @@ def test_weights_above_the_limit_go_to_a_second_file(tmp_path, monkeypatch):
             return feature @ head_weight.T + head_bias
 
     wide = Wide()
-    export_graph(wide, bank(), tmp_path / "graph.onnx", PREPROCESS)
+    export_graph(wide, bank(), tmp_path / "graph.onnx", PREPROCESS, SIGNATURE)
     assert (tmp_path / "graph.onnx.data").stat().st_size > 4000
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
     images, parts = np.zeros((1, 8, 10, 3), np.uint8), bank()
@@ -130,7 +133,7 @@ def test_a_module_that_holds_a_row_is_not_exported(tmp_path):
             return super().forward(images, prompts, head_weight, head_bias) + hidden.sum()
 
     with pytest.raises(ExportError, match=r"contains the row of class 0"):
-        export_graph(Leaky(), rows, tmp_path / "g.onnx", PREPROCESS)
+        export_graph(Leaky(), rows, tmp_path / "g.onnx", PREPROCESS, SIGNATURE)
 
 
 def test_a_module_whose_rows_are_fixed_is_not_exported(tmp_path):
@@ -139,7 +142,7 @@ def test_a_module_whose_rows_are_fixed_is_not_exported(tmp_path):
             return super().forward(images, prompts, head_weight[:3], head_bias[:3]).reshape(-1, 3)
 
     with pytest.raises(ExportError):
-        export_graph(Fixed(), bank(), tmp_path / "g.onnx", PREPROCESS)
+        export_graph(Fixed(), bank(), tmp_path / "g.onnx", PREPROCESS, SIGNATURE)
 
 
 @pytest.mark.parametrize("vector", ["prompt", "head"])
@@ -171,7 +174,7 @@ def test_a_graph_of_sounds_takes_features(tmp_path):
         def forward(self, features, prompts, head_weight, head_bias):
             return (features.mean(1) + prompts.flatten(0, 1).sum(0)) @ head_weight.T + head_bias
 
-    graph = export_graph(Listening(), bank(), tmp_path / "g.onnx", AudioPreprocess(frames=20, mels=6))
+    graph = export_graph(Listening(), bank(), tmp_path / "g.onnx", AudioPreprocess(frames=20, mels=6), SIGNATURE)
     described = graph_module.describe(graph.graph.input)
     assert described["features"] == {"dtype": "float32", "shape": ["B", 20, 6]}
     assert "images" not in described

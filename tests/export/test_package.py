@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from test_graph import Toy, bank
 
-from pfedge_export import ParityError, Recipe, export_bundle, package
+from pfedge_export import BundleDescription, ParityError, export_bundle, package
 from pfedge_runtime import Bundle, Classifier, ImagePreprocess
 from pfedge_runtime.engines import Outputs
 from pfedge_runtime.errors import StorageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 10, 3), dtype=np.uint8)
-RECIPE = Recipe(
+DESCRIPTION = BundleDescription(
     guarantee="shared",
     dataset="toy",
     classes=("a", "b", "c", "d", "never"),
@@ -23,7 +23,7 @@ RECIPE = Recipe(
 
 
 def test_the_bundle_holds_what_was_exported(tmp_path):
-    bundle, report = export_bundle(tmp_path / "bundle", Toy(), bank(), RECIPE, IMAGES)
+    bundle, report = export_bundle(tmp_path / "bundle", Toy(), bank(), DESCRIPTION, IMAGES)
     assert report.passed
     assert sorted(file.name for file in bundle.path.iterdir()) == [
         "bank.safetensors",
@@ -43,7 +43,7 @@ def test_equal_exports_have_one_model_id(tmp_path):
 
     torch.manual_seed(0)
     toy = Toy()
-    first, second = (export_bundle(tmp_path / name, toy, bank(), RECIPE, IMAGES)[0] for name in "ab")
+    first, second = (export_bundle(tmp_path / name, toy, bank(), DESCRIPTION, IMAGES)[0] for name in "ab")
     assert first.manifest.model_id == second.manifest.model_id
     assert first.graph_path.read_bytes() == second.graph_path.read_bytes()
 
@@ -55,7 +55,7 @@ def test_failed_parity_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(package, "OnnxRuntimeEngine", Off)
     with pytest.raises(ParityError):
-        export_bundle(tmp_path / "bundle", Toy(), bank(), RECIPE, IMAGES)
+        export_bundle(tmp_path / "bundle", Toy(), bank(), DESCRIPTION, IMAGES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,12 +66,12 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, step):
 
     monkeypatch.setattr(package, step, full)
     with pytest.raises(StorageError, match="No space left on device"):
-        export_bundle(tmp_path / "bundle", Toy(), bank(), RECIPE, IMAGES)
+        export_bundle(tmp_path / "bundle", Toy(), bank(), DESCRIPTION, IMAGES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_destination_is_left_alone(tmp_path):
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(StorageError, match="not empty"):
-        export_bundle(tmp_path, Toy(), bank(), RECIPE, IMAGES)
+        export_bundle(tmp_path, Toy(), bank(), DESCRIPTION, IMAGES)
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]

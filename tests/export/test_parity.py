@@ -26,7 +26,7 @@ class TorchEngine:
 
 def test_equal_engines_pass():
     toy = Toy()
-    report = compare(toy, TorchEngine(toy), bank(), IMAGES, name="itself")
+    report = compare(toy, TorchEngine(toy), bank(), IMAGES, name="itself", tolerance=1e-4)
     assert report.passed
     report.require()
     assert [comparison.rows for comparison in report.banks] == [4, 2, 1, 3]
@@ -35,7 +35,7 @@ def test_equal_engines_pass():
 
 def test_one_wrong_logit_of_one_image_fails_and_is_named():
     toy = Toy()
-    report = compare(toy, TorchEngine(toy, image=37, error=0.01), bank(), IMAGES, name="off")
+    report = compare(toy, TorchEngine(toy, image=37, error=0.01), bank(), IMAGES, name="off", tolerance=1e-4)
     assert not report.passed
     assert report.banks[0].worst_input == 37
     assert report.banks[0].largest_difference == pytest.approx(0.01, abs=1e-4)

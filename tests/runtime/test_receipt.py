@@ -12,13 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pfedge_runtime import Bundle, forget
-from pfedge_runtime.bank import RowKey
+from pfedge_runtime.bank import GUARANTEES, RowKey, guarantee
 from pfedge_runtime.device import DeviceState, Entry, RowId
 from pfedge_runtime.errors import SignatureError
 from pfedge_runtime.files import canonical_json, sha256_file
 from pfedge_runtime.forgetting import recover
 from pfedge_runtime.receipts import Receipt
-from pfedge_runtime.receipts.receipt import PREDICATE, REACH
+from pfedge_runtime.receipts.receipt import PREDICATE
 from pfedge_runtime.signing import PrivateKey, sign_statement
 
 KEY, OTHER = (PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)) for seed in (0, 1))
@@ -68,7 +68,10 @@ def test_it_says_what_the_ledger_says():
 
 def test_it_names_the_bank_file_as_its_subject():
     assert STATEMENT["subject"] == [{"name": "bank.safetensors", "digest": {"sha256": "f"}}]
-    assert STATEMENT["predicate"]["guarantee"] == {"name": "isolated", "does_not_reach": REACH["isolated"]}
+    assert STATEMENT["predicate"]["guarantee"] == {
+        "name": "isolated",
+        "does_not_reach": guarantee("isolated").does_not_reach,
+    }
 
 
 def test_a_real_forget_gives_one_that_fits_the_bundle_and_the_ledger(bundle_path):
@@ -176,8 +179,9 @@ def test_it_says_in_words_what_it_proves_and_what_not():
     proved = "\n".join(RECEIPT.proved())
     for part in ("class 3 (monocyte) of clinic-7", "2026-01-31T12:00:00Z", "request r1", "2 lines", KEY.public.id[:16]):
         assert part in proved
-    for guarantee, reach in REACH.items():
-        assert reach in "\n".join(dataclasses.replace(RECEIPT, guarantee=guarantee).not_proved())
+    for one in GUARANTEES.values():
+        assert one.does_not_reach in "\n".join(dataclasses.replace(RECEIPT, guarantee=one.name).not_proved())
+    assert "does not reach: unknown" in "\n".join(dataclasses.replace(RECEIPT, guarantee="other").not_proved())
 
 
 def test_its_head_is_the_hash_of_the_ledgers_line(bundle_path, device_state):

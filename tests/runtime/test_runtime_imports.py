@@ -59,7 +59,7 @@ def test_public_names_are_pinned():
         "AudioPreprocess", "Bundle", "Classifier", "Forgetting", "ImagePreprocess", "PfedgeError", "Prediction",
         "PromptBank", "StatisticsBank", "forget", "plan_forget", "read_image", "read_sound",
     ]  # fmt: skip
-    assert pfedge_export.__all__ == ["ParityError", "ParityReport", "Recipe", "export_bundle"]
+    assert pfedge_export.__all__ == ["BundleDescription", "ParityError", "ParityReport", "export_bundle"]
     for package in (pfedge_runtime, pfedge_export):
         for name in package.__all__:
             assert hasattr(package, name)

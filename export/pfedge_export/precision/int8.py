@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pfedge_export.graph import ExportError
 from pfedge_export.precision.by_token import scale_by_token
 from pfedge_export.precision.calibration import CALIBRATION_BATCH, TINY, Batches, Calibration, smooth, spread, watch
+from pfedge_runtime.bank import guarantee as guarantee_of
 from pfedge_runtime.engines import BANK_INPUTS
 from pfedge_runtime.errors import UsageError
 
@@ -39,7 +40,7 @@ def require_precision(precision: str, quantization: str, guarantee: str) -> None
     """Check that there is such a precision and quantisation, and that it keeps the guarantee.
 
     Raises:
-        UsageError: it is not so, or quantisation is asked for without int8.
+        UsageError: it is not so, there is no such guarantee, or quantisation is asked for without int8.
     """
     for what, chosen, known in (
         ("precision", precision, PRECISIONS),
@@ -51,7 +52,7 @@ def require_precision(precision: str, quantization: str, guarantee: str) -> None
     if precision != "int8" and quantization != QUANTIZATIONS[0]:
         message = f"--quantization {quantization} is of --precision int8, not of {precision}"
         raise UsageError(message)
-    if guarantee == "isolated" and quantization == "tensor":
+    if guarantee_of(guarantee).scores_stay and quantization == "tensor":
         message = "--quantization tensor gives all rows one scale, so that dropping one would move the others' scores"
         raise UsageError(message)
 

@@ -101,6 +101,8 @@ def _confirm(question: str) -> None:
 
 
 def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -> None:
+    from pfedge_runtime.bank import guarantee
+
     if outcome is None:
         typer.echo("forgotten in this bundle already; nothing was done there")
         return
@@ -112,22 +114,8 @@ def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -
         typer.echo(f"receipt {outcome.receipt}")
     if outcome.also:
         typer.echo(f"with them {', '.join(outcome.also)}: forgotten on this device before")
-    if said := _guarantee(outcome.guarantee, dry_run=dry_run, sealed=sealed):
+    if said := guarantee(outcome.guarantee).describe_outcome(sealed=sealed, dry_run=dry_run):
         typer.echo(f"guarantee {outcome.guarantee}: {said}")
-
-
-def _guarantee(guarantee: str, *, dry_run: bool, sealed: bool) -> str:
-    """Say what it means for this forget; nothing where it needs no word."""
-    if guarantee == "shared":
-        rows, weights = ("would be", "would stay") if dry_run else ("are", "stay")
-        return f"the rows {rows} gone; weights that all classes share (LoRA) {weights} as they are"
-    if guarantee == "exact" and sealed:  # whose bytes depend on random nonces
-        rows = "would be" if dry_run else "are"
-        return f"the rows left {rows}, once decrypted, byte for byte those of the bank that was never given the others"
-    if guarantee == "exact":
-        bank = "would be" if dry_run else "is now"
-        return f"the bank {bank}, byte for byte, the one that was never given them"
-    return ""
 
 
 def _trace(bundle: Bundle, asked: ForgetRequest) -> Trace:

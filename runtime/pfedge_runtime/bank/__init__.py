@@ -24,7 +24,7 @@ from pfedge_runtime.bank.codec import (
 )
 from pfedge_runtime.bank.decision import decide, softmax
 from pfedge_runtime.bank.discriminant import own_threshold
-from pfedge_runtime.bank.guarantees import GUARANTEES, Guarantee, guarantee
+from pfedge_runtime.bank.guarantees import GUARANTEES, GraphSignature, Guarantee, guarantee
 from pfedge_runtime.bank.prompt_bank import PromptBank
 from pfedge_runtime.bank.protocol import Bank, StoredBank
 from pfedge_runtime.bank.reading import bank_format, read_bank
@@ -42,6 +42,7 @@ __all__ = [
     "STATISTICS_FORMAT",
     "Bank",
     "Buffer",
+    "GraphSignature",
     "Guarantee",
     "PromptBank",
     "RowKey",

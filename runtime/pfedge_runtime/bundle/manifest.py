@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pfedge_runtime._compat import cached_property
-from pfedge_runtime.bank import RowKey
-from pfedge_runtime.errors import BundleError, UnknownClassError
+from pfedge_runtime.bank import RowKey, guarantee
+from pfedge_runtime.errors import BundleError, UnknownClassError, UsageError
 from pfedge_runtime.files import canonical_json, parse_json, read_file, safe_reason
 from pfedge_runtime.inputs import Preprocess, preprocess_from_json, preprocess_to_json
 
 SCHEMA = "pfedge-bundle/1"
-GUARANTEES = ("shared", "isolated", "exact")
 PRECISIONS = ("fp32", "fp16", "int8")
 MODEL_ID = re.compile("[0-9a-f]{32}")
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -59,7 +58,7 @@ class Manifest:
 
     Attributes:
         model_id: identifies the exported model, 32 hexadecimal digits.
-        guarantee: what forgetting promises: `shared`, `isolated` or `exact`.
+        guarantee: the name of what forgetting promises; one of `pfedge_runtime.bank.GUARANTEES`.
         dataset: the name of what it was trained on.
         classes: all classes the model ever knew of, in id order.
         preprocess: how a file becomes a graph input.
@@ -205,9 +204,10 @@ def class_text(names: Sequence[str], class_id: int) -> str:
 
 
 def _from_json(value: dict[str, Any]) -> Manifest:
-    if value["guarantee"] not in GUARANTEES:
-        message = f"unknown guarantee {value['guarantee']!r}; this version knows {', '.join(GUARANTEES)}"
-        raise BundleError(message)
+    try:
+        guarantee(value["guarantee"])
+    except UsageError as error:
+        raise BundleError(str(error)) from error
     if [entry["id"] for entry in value["classes"]] != list(range(len(value["classes"]))):
         message = "the classes of a manifest must be numbered 0, 1, 2, ..."
         raise BundleError(message)
@@ -252,7 +252,6 @@ def _well_typed(manifest: Manifest) -> bool:
         texts.append(array["dtype"])
         numbers += [dim for dim in array["shape"] if not isinstance(dim, str)]
     symbols = {dim for array in manifest.inputs.values() for dim in array["shape"] if isinstance(dim, str)}
-    inputs = {"head_weight", "head_bias", manifest.preprocess.input_name}
     return (
         all(isinstance(text, str) for text in texts)
         and all(type(number) is int and number >= 0 for number in numbers)
@@ -262,7 +261,7 @@ def _well_typed(manifest: Manifest) -> bool:
         and set(manifest.audits) <= {str(one.id) for one in manifest.classes}
         and all(isinstance(text, str) and SHA256.fullmatch(text) for text in manifest.audits.values())
         and symbols <= {"B", "P", "R"}
-        and inputs | ({"prompts"} if manifest.guarantee != "exact" else set()) <= set(manifest.inputs)
+        and {manifest.preprocess.input_name, *guarantee(manifest.guarantee).graph.rows} <= set(manifest.inputs)
         and set(manifest.reach) == {"rows", "shared"}
         and manifest.reach["rows"] > 0
     )

@@ -6,7 +6,7 @@
 May import: `bundle`, `bank`, `files`, `errors`.
 """
 
-from pfedge_runtime.engines.engine import BANK_INPUTS, Engine, Outputs
+from pfedge_runtime.engines.engine import BANK_INPUTS, ROW_MASK, Engine, Outputs
 from pfedge_runtime.engines.engine_file import ENGINES, PLAN, EngineAbout, list_engines, read_engine, write_engine
 from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.engines.opening import driver_version, gpu_models, open_engine
@@ -20,6 +20,7 @@ __all__ = [
     "BANK_INPUTS",
     "ENGINES",
     "PLAN",
+    "ROW_MASK",
     "Engine",
     "EngineAbout",
     "ExecutionDevice",

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge_runtime.bank import Bank
+from pfedge_runtime.bank import GUARANTEES, Bank
 
-BANK_INPUTS = {"prompts", "head_weight", "head_bias", "row_mask"}
-OUTPUTS = {"logits", "embedding"}
+ROW_MASK = "row_mask"  # of a graph with fixed shapes: which rows are there
+BANK_INPUTS = {ROW_MASK}.union(*(one.graph.rows for one in GUARANTEES.values()))
+OUTPUTS = set[str]().union(*(one.graph.outputs for one in GUARANTEES.values()))
 
 
 class GraphInputs(Protocol):

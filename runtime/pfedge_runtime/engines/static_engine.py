@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.bank import Bank
-from pfedge_runtime.engines.engine import Outputs
+from pfedge_runtime.engines.engine import ROW_MASK, Outputs
 from pfedge_runtime.engines.onnxruntime_engine import OnnxRuntimeEngine
 from pfedge_runtime.errors import UsageError
 
@@ -42,7 +42,7 @@ class PaddedBank:
         for name, part in self.bank.graph_inputs().items():
             padded[name] = np.zeros((self.size, *part.shape[1:]), dtype=part.dtype)
             padded[name][:rows] = part
-        return {**padded, "row_mask": np.arange(self.size) < rows}
+        return {**padded, ROW_MASK: np.arange(self.size) < rows}
 
 
 class StaticEngine:

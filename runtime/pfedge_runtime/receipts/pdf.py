@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
-from pfedge_runtime.receipts.receipt import REACH, Receipt
+from pfedge_runtime.receipts.receipt import Receipt
 from pfedge_runtime.signing import PublicKey
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _write_receipt(pdf: FPDF, receipt: Receipt, listed: int) -> None:
     _field(pdf, "key of the device", receipt.device)
     _field(pdf, "model", receipt.model_id)
     _field(pdf, "guarantee", receipt.guarantee)
-    _field(pdf, "does not reach", REACH.get(receipt.guarantee, "unknown"), font="Helvetica")
+    _field(pdf, "does not reach", receipt.does_not_reach or "unknown", font="Helvetica")
     _head(pdf, "Digests (SHA-256)")
     _field(pdf, "bank before", receipt.bank_before)
     _field(pdf, "bank after", receipt.bank_after)

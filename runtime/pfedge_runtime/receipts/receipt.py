@@ -12,17 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pfedge_runtime.bank import GUARANTEES
 from pfedge_runtime.device import Entry, ForgottenAbout, RowId
 from pfedge_runtime.errors import SignatureError
 from pfedge_runtime.files import safe_reason
 from pfedge_runtime.signing import PrivateKey, PublicKey, read_unverified, sign_statement, verify_statement
 
 PREDICATE = "pfedge/forget/v1"
-REACH = {
-    "shared": "weights that all classes share (LoRA) were trained on this class too, and stay as they are",
-    "isolated": "the class served as a negative example when the other rows were trained, and they stay as they are",
-    "exact": "nothing: the bank is the one that a model never given this class has",
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class Receipt:
             "request": self.request,
             "time": self.time,
             "model_id": self.model_id,
-            "guarantee": {"name": self.guarantee, "does_not_reach": REACH.get(self.guarantee, "")},
+            "guarantee": {"name": self.guarantee, "does_not_reach": self.does_not_reach},
             "rows": [row.to_json() for row in self.rows],
             "bank": {"before": self.bank_before, "after": self.bank_after},
             "graph": self.graph,
@@ -154,6 +150,12 @@ class Receipt:
             raise SignatureError(message) from error
         return receipt
 
+    @property
+    def does_not_reach(self) -> str:
+        """What of the class its guarantee does not reach; empty where this version does not know the guarantee."""
+        known = GUARANTEES.get(self.guarantee)
+        return known.does_not_reach if known else ""
+
     def proved(self) -> list[str]:
         """Say in plain words what the receipt proves."""
         rows = ", ".join(row.describe() for row in self.rows)
@@ -169,7 +171,7 @@ class Receipt:
     def not_proved(self) -> list[str]:
         """Say in plain words what it does not prove."""
         return [
-            f"beyond the row, guarantee {self.guarantee} does not reach: {REACH.get(self.guarantee, 'unknown')}",
+            f"beyond the row, guarantee {self.guarantee} does not reach: {self.does_not_reach or 'unknown'}",
             "copies of the bundle on other devices and media: each device gives a receipt of its own",
             "copies of rows that were not sealed (pfedge export --seal): only destroying a key kills every copy",
             "that the device's software was the genuine one: the key vouches for the device, not for what runs on it",
