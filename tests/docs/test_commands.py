@@ -75,7 +75,9 @@ CHECKS = {"pfedge": check_pfedge, "python": check_script, "make": check_target, 
 
 @PAGES
 def test_every_block_says_what_it_is(page):
-    for block in blocks(page):
+    found = list(blocks(page))
+    assert page.read_text().count("```") == 2 * len(found), "a fence that is not read"
+    for block in found:
         assert block.kind in KINDS, f"a block of {block.kind or 'nothing'}: {block.body[:60]}"
         assert block.not_run in {"", *REASONS}
 
