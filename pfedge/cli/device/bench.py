@@ -34,7 +34,7 @@ def bench(
     from pfedge_runtime.bundle import Bundle
 
     report = measure(
-        Bundle.open(bundle),
+        Bundle.open(bundle, read_bank=False),
         device=device,
         threads=threads,
         batches=_numbers(batch, "--batch"),

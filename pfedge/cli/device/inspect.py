@@ -23,7 +23,7 @@ def inspect(
     from pfedge_runtime.bundle import Bundle
 
     finish_decided(bundle)
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, read_bank=False)
     manifest, bank = opened.manifest, opened.bank()
     result: dict[str, Any] = {"path": str(opened.path), "coverage": list(bank.class_ids), "bank": bank.digest()}
     if selftest:

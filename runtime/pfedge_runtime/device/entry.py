@@ -121,7 +121,11 @@ class RestoreAbout:
 
 @dataclass(frozen=True)
 class RowId:
-    """Which row, for people and for ever: its key, the name of its class, and the SHA-256 of its content."""
+    """Which row, for people and for ever: its key, the name of its class, and the SHA-256 of its content.
+
+    >>> RowId(RowKey(3, "clinic-7"), "monocyte", "9f86d081884c7d65").describe()
+    'class 3 (monocyte) of clinic-7'
+    """
 
     key: RowKey
     name: str

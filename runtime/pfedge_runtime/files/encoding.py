@@ -1,7 +1,10 @@
-"""Reading what anyone may have written: whole files, JSON in its one canonical encoding, digests.
+r"""Reading what anyone may have written: whole files, JSON in its one canonical encoding, digests.
 
-canonical_json({"b": 1, "a": 2})                       # b'{"a":2,"b":1}'
-parse_json(read_file(path), str(path), BundleError)    # or a BundleError that names the file
+>>> canonical_json({"b": 1, "a": [2.0, "é"]})
+b'{"a":[2,"\xc3\xa9"],"b":1}'
+>>> parse_json(b'{"a": ', "manifest.json", StorageError)
+Traceback (most recent call last):
+pfedge_runtime.errors.StorageError: manifest.json is damaged: it is not JSON (JSONDecodeError)
 """
 
 from __future__ import annotations

@@ -112,6 +112,7 @@ class AudioPreprocess:
         energies = log_mel(heard, rate=self.rate, mels=self.mels)[: self.frames]
         padded = np.zeros(self.shape, dtype=np.float32)
         padded[: len(energies)] = energies
+        # two standard deviations, as the Audio Spectrogram Transformer was trained
         return (padded - np.float32(self.mean)) / np.float32(2 * self.std)
 
     def describe(self) -> str:
@@ -204,11 +205,13 @@ def log_mel(samples: NDArray[np.float32], *, rate: int, mels: int) -> Features:
             energy is the floor 1.19e-07, as in training of the published AST (Kaldi itself refuses them).
     """
     length, hop = round(WINDOW_SECONDS * rate), round(HOP_SECONDS * rate)
-    points = 1 << (length - 1).bit_length()
+    points = 1 << (length - 1).bit_length()  # Kaldi's transform is as long as the next power of two
     windows = sliding_window_view(samples.astype(np.float64), length)[::hop]
     windows = windows - windows.mean(axis=1, keepdims=True)
+    # a sample's predecessor times 0.97 is taken off it; the first has none, and Kaldi takes the first itself
     before = np.concatenate([windows[:, :1], windows[:, :-1]], axis=1)
     spectrum = np.fft.rfft((windows - PREEMPHASIS * before) * np.hanning(length), points)
+    # power, not magnitude; each filter then sums the bins under its triangle
     energies = (spectrum.real**2 + spectrum.imag**2) @ _filters(rate, points, mels)
     return np.log(np.maximum(energies, FLOOR)).astype(np.float32)
 
@@ -217,7 +220,7 @@ def log_mel(samples: NDArray[np.float32], *, rate: int, mels: int) -> Features:
 def _filters(rate: int, points: int, mels: int) -> NDArray[np.float64]:
     """Return the weights `[points // 2 + 1, mels]` of Kaldi's triangular filters."""
 
-    def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:  # O'Shaughnessy's scale, as HTK and Kaldi have it
         return 1127 * np.log1p(hertz / 700)
 
     lowest, highest = mel(np.array([LOWEST_HERTZ, rate / 2])).tolist()

@@ -1,7 +1,8 @@
 """From an image file to the uint8 array that the graph takes: the same code in training and on the device.
 
-    preprocess = ImagePreprocess(height=224, width=224)
-    preprocess(preprocess.read(Path("cell.png")))      # uint8 [224, 224, 3]
+    >>> photograph = np.zeros((480, 640, 3), dtype=np.uint8)
+    >>> ImagePreprocess(height=224, width=224, shorter_side=256)(photograph).shape
+    (224, 224, 3)
 
 Scaling and normalisation are inside the graph. What is not is here: decoding, orientation, colour mode and resizing;
 a DICOM's rescale and window stand in `dicom`.
