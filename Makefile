@@ -42,8 +42,9 @@ $(VENV)/.docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	touch $@
 
+# a process for each core, and one thread in each
 test: check transformers4 $(VENV)/.docs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # every reader of what a stranger may have written, ten minutes each: make fuzz SECONDS=60
 SECONDS ?= 600

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-GOLDEN = Path(__file__).parent / "formats" / "v1"
-SHARED = Path(os.environ.get("PFEDGE_SHARED", Path(__file__).parents[2] / "shared"))
+from support.paths import GOLDEN, SHARED
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,7 +98,7 @@ def shared_weights():
 @pytest.fixture(scope="session")
 def tiny_vit(tmp_path_factory):
     """A ViT with random weights in Hugging Face layout: 2 blocks, 32 wide, 14 px, patch 7."""
-    from make_golden import write_tiny_vit
+    from support.backbones import write_tiny_vit
 
     return write_tiny_vit(tmp_path_factory.mktemp("backbone") / "vit")
 
@@ -152,29 +151,9 @@ def tiny_run(tmp_path_factory, tiny_vit, coloured_npz):
 @pytest.fixture(scope="session")
 def tiny_ast(tmp_path_factory):
     """An audio transformer with random weights in Hugging Face layout: 2 blocks, 32 wide, 64 frames x 16 filters."""
-    import json
+    from support.backbones import write_tiny_ast
 
-    import torch
-    from transformers import ASTConfig, ASTModel
-
-    torch.manual_seed(0)
-    config = ASTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        initializer_range=0.2,
-        patch_size=8,
-        frequency_stride=8,
-        time_stride=8,
-        max_length=64,
-        num_mel_bins=16,
-    )
-    folder = tmp_path_factory.mktemp("backbone") / "ast"
-    ASTModel(config).save_pretrained(folder)
-    extractor = {"sampling_rate": 16_000, "max_length": 64, "num_mel_bins": 16, "mean": -4.0, "std": 4.0}
-    (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
-    return folder
+    return write_tiny_ast(tmp_path_factory.mktemp("backbone") / "ast")
 
 
 @pytest.fixture(scope="session")

@@ -14,14 +14,13 @@ import onnx
 import pytest
 
 from pfedge_runtime import Bundle, StatisticsBank, forget
-
-FORMATS = Path(__file__).parents[1] / "formats" / "v1"
+from support.paths import GOLDEN
 
 
 @pytest.fixture(params=["shared", "isolated", "exact"])
 def bundle_path(request, tmp_path):
     """A private copy of the golden bundle of each guarantee."""
-    folder = FORMATS if request.param == "shared" else FORMATS / request.param
+    folder = GOLDEN if request.param == "shared" else GOLDEN / request.param
     return Path(shutil.copytree(folder / "bundle", tmp_path / "bundle"))
 
 

@@ -12,7 +12,8 @@ import random
 import numpy as np
 import pytest
 import safetensors.numpy
-from fuzz_readers import (
+
+from attacks.fuzz_readers import (
     DEVICE,
     GOLDEN,
     HARNESSES,
@@ -22,7 +23,6 @@ from fuzz_readers import (
     small_prompts,
     small_statistics,
 )
-
 from pfedge_runtime.bank import PromptBank, RowKey, RowStatistics, StatisticsBank
 from pfedge_runtime.bank import codec as tensors
 from pfedge_runtime.errors import BankError, PfedgeError, SignatureError

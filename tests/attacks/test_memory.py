@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from support.paths import GOLDEN
+
 MEMORY = Path(__file__).with_name("memory.py")
-FORMATS = Path(__file__).parents[1] / "formats" / "v1"
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,6 +33,6 @@ def search(path, how):
 @pytest.mark.parametrize("how", ["forget", "classifier"])
 @pytest.mark.parametrize("golden_bundle", ["bundle", "isolated/bundle", "exact/bundle"])
 def test_the_row_is_in_memory_before_and_not_after(golden_bundle, how, tmp_path):
-    outcome = search(shutil.copytree(FORMATS / golden_bundle, tmp_path / "bundle"), how)
+    outcome = search(shutil.copytree(GOLDEN / golden_bundle, tmp_path / "bundle"), how)
     assert outcome["before"]["found"] == outcome["before"]["of"] > 0
     assert outcome["after"]["found"] == 0, outcome["after"]["places"]

@@ -4,12 +4,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_audit_subjects import lacking, pool, subjects, verdict
 
 from pfedge.auditing.attacks.relearning import _best_auc, inversion, relearning
 from pfedge.auditing.statistics.measure import INDISTINGUISHABLE, STILL_KNOWS, Attack, Trio, compare, judge
-
-__all__ = ["lacking", "pool"]
+from support.audit_toys import subjects, verdict
 
 
 @pytest.mark.parametrize(

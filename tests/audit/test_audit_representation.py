@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_audit_subjects import lacking, pool, subjects, verdict
 
 from pfedge.auditing.attacks.representation import cka, f1, probe, representation
 from pfedge.auditing.statistics.measure import INDISTINGUISHABLE, STILL_KNOWS
-
-__all__ = ["lacking", "pool"]
+from support.audit_toys import subjects, verdict
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_audit_subjects import WIDTH, Linear
 
 from pfedge.guarantees.subject import NewRow
+from support.audit_toys import WIDTH, Linear
 
 
 @pytest.mark.parametrize("device", ["meta"])

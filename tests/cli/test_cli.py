@@ -8,15 +8,13 @@ import pty
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pfedge_runtime import Bundle
-
-GOLDEN = Path(__file__).parents[1] / "formats" / "v1"
+from support.paths import GOLDEN
 
 
 @pytest.fixture
@@ -181,7 +179,7 @@ def test_a_bundle_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(cl
 
 
 def test_a_dicom_file_is_predicted(cli, bundle_path, tmp_path):
-    from test_image import make_dicom
+    from support.dicom import make_dicom
 
     path = make_dicom(tmp_path / "slice.dcm", np.arange(400).reshape(20, 20))
     assert json.loads(cli("predict", path, "--json").stdout)["source"] == str(path)

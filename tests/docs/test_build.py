@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from pages import ROOT
+
+from support.pages import ROOT
 
 FETCHED = re.compile(
     r"<(?:script|img|iframe|source)[^>]+src=\"?(?:https?:)?//|<link[^>]+rel=\"?stylesheet\"?[^>]+https?://"

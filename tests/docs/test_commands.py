@@ -9,9 +9,9 @@ import tomllib
 
 import pytest
 import typer
-from pages import REASONS, ROOT, all_pages, blocks, prose
 
 from pfedge.cli.app import app
+from support.pages import REASONS, ROOT, all_pages, blocks, prose
 
 PAGES = pytest.mark.parametrize("page", all_pages(), ids=lambda page: str(page.relative_to(ROOT)))
 KINDS = {"console", "python", "text", "json", "toml", "yaml"}

@@ -6,7 +6,8 @@ import json
 import runpy
 
 import pytest
-from pages import ROOT, prose
+
+from support.pages import ROOT, prose
 
 RESULTS = ROOT / "benchmarks" / "results"
 

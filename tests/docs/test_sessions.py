@@ -10,8 +10,9 @@ import sys
 
 import numpy as np
 import pytest
-from pages import ROOT, all_pages, blocks
 from PIL import Image
+
+from support.pages import ROOT, all_pages, blocks
 
 SESSIONS = [
     page for page in all_pages() if any(one.kind in {"console", "python"} and not one.not_run for one in blocks(page))

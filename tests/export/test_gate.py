@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_graph import bank
 
 from pfedge_export.precision import Validation
 from pfedge_export.precision.gate import GateError, gate
 from pfedge_runtime.engines import Outputs
+from support.graph_toys import bank
 
 LABELS = np.arange(400) % 4
 INPUTS = np.arange(400)

@@ -9,34 +9,13 @@ from torch import nn
 
 from pfedge_export import graph as graph_module
 from pfedge_export.graph import ExportError, export_graph, require_no_row
-from pfedge_runtime.bank import PromptBank, guarantee
+from pfedge_runtime.bank import guarantee
 from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess
+from support.graph_toys import Toy, bank
+from support.paths import GOLDEN
 
 PREPROCESS = ImagePreprocess(8, 10)
 SIGNATURE = guarantee("shared").graph
-
-
-class Toy(nn.Module):
-    """The smallest module with the signature: no transformer, but every input matters."""
-
-    def __init__(self, width=6):
-        super().__init__()
-        self.project = nn.Linear(3, width)
-
-    def forward(self, images, prompts, head_weight, head_bias):
-        feature = self.project(images.float().mean((1, 2)) / 255) + prompts.flatten(0, 1).sum(0)
-        return feature @ head_weight.T + head_bias
-
-
-def bank(rows=4, tokens=2, width=6):
-    rng = np.random.default_rng(0)
-    return PromptBank(
-        class_ids=tuple(range(rows)),
-        prompts=rng.normal(size=(rows, tokens, width)).astype(np.float32),
-        head_weight=rng.normal(size=(rows, width)).astype(np.float32),
-        head_bias=rng.normal(size=rows).astype(np.float32),
-        threshold=np.full(rows, -np.inf, np.float32),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +143,6 @@ def save_weight(path, weight):
 
 
 def test_the_golden_graph_passes_the_onnx_checker():
-    from conftest import GOLDEN
-
     onnx.checker.check_model(onnx.load(GOLDEN / "bundle" / "graph.onnx"), full_check=True)
 
 

@@ -4,12 +4,12 @@ import errno
 
 import numpy as np
 import pytest
-from test_graph import Toy, bank
 
 from pfedge_export import BundleDescription, ParityError, export_bundle, package
 from pfedge_runtime import Bundle, Classifier, ImagePreprocess
 from pfedge_runtime.engines import Outputs
 from pfedge_runtime.errors import StorageError
+from support.graph_toys import Toy, bank
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 10, 3), dtype=np.uint8)
 DESCRIPTION = BundleDescription(

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_graph import Toy, bank
 
 from pfedge_export.parity import ParityError, bank_sizes, compare, torch_logits
 from pfedge_runtime.engines import Outputs
+from support.graph_toys import Toy, bank
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 10, 3), dtype=np.uint8)
 

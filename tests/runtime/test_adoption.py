@@ -16,8 +16,7 @@ from pfedge_runtime.forgetting import adopt, write_keys
 from pfedge_runtime.forgetting.adoption import read_keys
 from pfedge_runtime.receipts import Receipt, authorize, restore, trust
 from pfedge_runtime.signing import PrivateKey
-
-FORMATS = Path(__file__).parents[1] / "formats" / "v1"
+from support.paths import GOLDEN
 
 
 @pytest.fixture
@@ -63,13 +62,13 @@ def test_keys_for_a_bundle_that_is_not_sealed_are_an_error(bundle_path, tmp_path
 
 @pytest.mark.parametrize("guarantee", ["", "isolated", "exact"])
 def test_a_sealed_bundle_decides_as_it_did_once_its_keys_are_taken(tmp_path, seal_bundle, guarantee):
-    path = Path(shutil.copytree(FORMATS / guarantee / "bundle", tmp_path / "bundle"))
+    path = Path(shutil.copytree(GOLDEN / guarantee / "bundle", tmp_path / "bundle"))
     keys = seal_bundle(path)
     with pytest.raises(SealError, match="this device has no key for it: pfedge adopt --keys"):
         Bundle.open(path)
     taken, refused = take(path, keys)
     assert ([row.class_id for row in taken], refused) == (list(range(10)), ())
-    with np.load(FORMATS / guarantee / "expected.npz") as archive:
+    with np.load(GOLDEN / guarantee / "expected.npz") as archive:
         _, logits = Classifier.open(path).logits(archive["images"])
         assert np.allclose(logits, archive["logits"], rtol=1e-5, atol=1e-4)
     forget(path, ["3"])

@@ -23,13 +23,13 @@ from pfedge_runtime.files import canonical_json
 from pfedge_runtime.forgetting import adopt, write_keys
 from pfedge_runtime.sweeping import Trace, archives, sweep, traces
 from pfedge_runtime.sweeping.traces import Mark, Windows
+from support.paths import GOLDEN
 
-FORMATS = Path(__file__).parents[1] / "formats" / "v1"
 THREE = RowKey(3)
 
 
 def golden_bundle(guarantee, to):
-    folder = FORMATS if guarantee == "shared" else FORMATS / guarantee
+    folder = GOLDEN if guarantee == "shared" else GOLDEN / guarantee
     return Path(shutil.copytree(folder / "bundle", to))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
 from pfedge_runtime.forgetting import adopt
 from pfedge_runtime.receipts import Receipt
 from pfedge_runtime.signing import PublicKey
+from support.paths import FORMATS
 
-FORMATS = Path(__file__).parents[1] / "formats"
 VERSIONS = sorted(path.parent for path in FORMATS.rglob("bundle") if path.is_dir())
 
 

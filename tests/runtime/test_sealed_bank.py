@@ -15,8 +15,8 @@ from pfedge_runtime.bank import SEALED_FORMAT, RowKey, SealedBank, encode, seal
 from pfedge_runtime.bank.sealed_bank import NONCE, _context
 from pfedge_runtime.errors import BankError, LastRowError, SealError
 from pfedge_runtime.files import canonical_json
+from support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "formats" / "v1"
 BANK = PromptBank.load(GOLDEN / "bundle" / "bank.safetensors")
 SUMS = StatisticsBank.load(GOLDEN / "exact" / "bundle" / "bank.safetensors")
 DIGESTS = BANK.row_digests()

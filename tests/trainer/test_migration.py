@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_import_reference import GENERATION_4, Oracle
 
-from make_golden import write_tiny_vit
+from support.backbones import write_tiny_vit
+from support.oracle import GENERATION_4, Oracle
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "migration.md"
 

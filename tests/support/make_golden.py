@@ -1,8 +1,9 @@
 """Make `tests/formats/v1`: a small real bundle and bank that every later version must be able to read.
 
-    python scripts/make_golden.py tests/formats/v1
-    python scripts/make_golden.py tests/formats/v1/exact --guarantee exact           # and isolated
-    python scripts/make_golden.py tests/formats/v1 --device       # of its bundle: ledger, receipt, sealed and signed
+    cd tests
+    python -m support.make_golden formats/v1
+    python -m support.make_golden formats/v1/exact --guarantee exact            # and isolated
+    python -m support.make_golden formats/v1 --device       # of its bundle: ledger, receipt, sealed and signed
 
 A released format's folder is made once and never again; a new format gets a new folder.
 """
@@ -11,16 +12,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
-from transformers import ViTConfig, ViTModel
 
 from pfedge.data import load_dataset
 from pfedge.exporting import ExportSettings, export_run
@@ -34,33 +32,7 @@ from pfedge_runtime.errors import TombstoneError
 from pfedge_runtime.forgetting import adopt, write_keys
 from pfedge_runtime.receipts import Receipt, authorize, restore, trust
 from pfedge_runtime.signing import PrivateKey
-
-SIDE = 14
-PREPROCESSOR = {
-    "resample": 2,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
-
-
-def write_tiny_vit(folder: Path, *, side: int = SIDE, patch: int = 7, seed: int = 0) -> Path:
-    """Write a ViT with random weights (2 blocks, 32 wide, 4 patches) in Hugging Face layout."""
-    torch.manual_seed(seed)
-    config = ViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=side,
-        patch_size=patch,
-        initializer_range=0.2,
-    )
-    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps({**PREPROCESSOR, "size": {"height": side, "width": side}})
-    )
-    return folder
-
+from support.backbones import SIDE, write_tiny_vit
 
 GUARANTEES = {"shared": train, "isolated": train_isolated, "exact": train_exact}
 
