@@ -1,6 +1,6 @@
 """Pretrain `builtin:micro`, the small vision transformer that pfedge ships, from procedural images alone.
 
-    python scripts/pretrain_micro.py --out pfedge/micro
+    python scripts/pretrain_micro.py --out pfedge/backbone/micro
 
 Two renderings of each latent (scripts/procedural.py) are pulled together and all others pushed apart
 (InfoNCE, Chen et al., SimCLR, arXiv 2002.05709), while a linear layer reads the latent off the CLS token
@@ -76,7 +76,7 @@ def info_nce(first: Tensor, second: Tensor) -> Tensor:
 def main() -> None:
     """Pretrain and write config.json, preprocessor_config.json, model.safetensors (float16), history.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("pfedge/micro"))
+    parser.add_argument("--out", type=Path, default=Path("pfedge/backbone/micro"))
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1.5e-3)
