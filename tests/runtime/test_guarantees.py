@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import GOLDEN
 from pfedge_runtime import Bundle
 from pfedge_runtime.bank import GUARANTEES, Guarantee, guarantee, read_bank
 from pfedge_runtime.bank.guarantees import BANKS
 from pfedge_runtime.errors import UsageError
+from support.paths import GOLDEN
 
 FOLDERS = {"shared": GOLDEN, "isolated": GOLDEN / "isolated", "exact": GOLDEN / "exact"}
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import GOLDEN
 from pfedge_runtime import PromptBank, StatisticsBank
 from pfedge_runtime.bank import Bank, RowKey, StoredBank, read_bank, seal
 from pfedge_runtime.errors import LastRowError
+from support.paths import GOLDEN
 
 PROMPTS = PromptBank.load(GOLDEN / "bundle" / "bank.safetensors")
 CLASSES = StatisticsBank.load(GOLDEN / "exact" / "bundle" / "bank.safetensors")

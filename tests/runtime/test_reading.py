@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from conftest import GOLDEN
 from pfedge_runtime import PromptBank
 from pfedge_runtime.bank import SEALED_FORMAT, SealedBank, bank_format, encode, read_bank, seal
 from pfedge_runtime.bank.reading import READERS
 from pfedge_runtime.errors import BankError
+from support.paths import GOLDEN
 
 FILES = {
     "pfedge-bank/1": (GOLDEN / "bundle" / "bank.safetensors").read_bytes(),
