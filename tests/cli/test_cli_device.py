@@ -1,4 +1,4 @@
-"""The verbs of a device's memory as a user meets them, and what export signs and seals for them."""
+"""The verbs that use a bundle on a device, as a user meets them, and what export signs and seals for them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pfedge_runtime import Bundle, forget
+from pfedge_runtime import Bundle
 from pfedge_runtime.device import DeviceState
-from pfedge_runtime.receipts import Receipt, trust
+from pfedge_runtime.receipts import Receipt
 from pfedge_runtime.signing import PrivateKey, PublicKey
-
-
-@pytest.fixture
-def fails(cli):
-    """Run `pfedge`, which must fail with this code, and return its one line."""
-
-    def run(*arguments, code=1, **keywords):
-        outcome = cli(*arguments, check=False, **keywords)
-        assert outcome.returncode == code, outcome.stdout
-        assert outcome.stderr.count("\n") == 1, outcome.stderr
-        assert outcome.stderr.startswith("error: ")
-        return outcome.stderr
-
-    return run
-
-
-@pytest.fixture
-def receipt(bundle_path, tmp_path):
-    """The receipt of class 3, forgotten on a device whose public key is `device.pub` and whose authority `boss.pem`."""
-    trust(DeviceState.at(), PrivateKey.create(tmp_path / "boss.pem").public)
-    shutil.copytree(bundle_path, tmp_path / "original")
-    path = forget(bundle_path, ["3"], request="case-1").receipt
-    shutil.copy(DeviceState.at().path / "device.pub", tmp_path / "device.pub")
-    return Path(path)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +23,6 @@ def exported(tiny_run, tmp_path_factory):
     signer = PrivateKey.create(folder / "signer.pem")
     settings = ExportSettings(out=folder / "bundle", signer=signer, keys_out=folder / "bundle.keys.json")
     return export_run(tiny_run, settings)[0].path
-
-
-def test_keygen_makes_a_pair_and_replaces_none(cli, fails, tmp_path):
-    said = cli("keygen", "signer.pem").stdout
-    key = PrivateKey.load(tmp_path / "signer.pem").public
-    assert key.id in said
-    assert PublicKey.load(tmp_path / "signer.pub") == key
-    assert "signer.pub exists" in fails("keygen", "signer.pem")
-    assert PrivateKey.load(tmp_path / "signer.pem").public == key
 
 
 def test_adopt_takes_keys_and_says_so(cli, fails, bundle_path, seal_bundle):
@@ -130,94 +97,6 @@ def test_a_signature_outlives_forgetting(cli, bundle_path, tmp_path):
     env = {"PFEDGE_TRUSTED_KEYS": str(tmp_path)}
     cli("forget", "--class", "3", "--yes", env=env)
     assert signer.public.id in cli("verify", bundle_path, env=env).stdout
-
-
-def test_a_ledger_is_shown_and_verified(cli, receipt, device_state):
-    lines = cli("ledger", "show").stdout.splitlines()
-    assert [line.split()[2] for line in lines[:-1]] == ["trust", "forget", "forgotten"]
-    assert "class 3 (3)" in lines[1]
-    assert lines[-1] == "3 lines"
-    shown = [json.loads(line) for line in cli("ledger", "show", "--json").stdout.splitlines()]
-    assert [line["request"] for line in shown] == ["", "case-1", "case-1"]
-    assert f"3 lines, head {DeviceState.at().ledger().head}" in cli("ledger", "verify").stdout
-
-
-def test_an_edited_ledger_is_shown_to_nobody(fails, receipt, device_state):
-    ledger = device_state / "ledger.jsonl"
-    ledger.write_bytes(ledger.read_bytes().replace(b"case-1", b"case-2"))
-    for arguments in (("ledger", "show"), ("ledger", "verify"), ("ledger", "export", "audit"), ("device",)):
-        assert "does not follow the one before" in fails(*arguments)
-
-
-def test_an_export_holds_what_an_auditor_needs_and_no_secret(cli, fails, receipt, device_state, tmp_path):
-    secret = (device_state / "device.pem").read_bytes()
-    cli("ledger", "export", "audit")
-    files = sorted(
-        str(path.relative_to(tmp_path / "audit")) for path in (tmp_path / "audit").rglob("*") if path.is_file()
-    )
-    assert files == ["device.pub", "ledger.jsonl", "receipts/case-1.json"]
-    assert all(secret not in (tmp_path / "audit" / file).read_bytes() for file in files)
-    nowhere = {"PFEDGE_STATE_DIR": str(tmp_path / "none"), "PFEDGE_FLOOR_FILE": str(tmp_path / "floor")}
-    cli("ledger", "verify", "audit/ledger.jsonl", "--key", "audit/device.pub", env=nowhere)
-    cli("receipt", "verify", "audit/receipts/case-1.json", "--key", "audit/device.pub", env=nowhere)
-    assert not (tmp_path / "none").exists()
-    assert "is of another device" in fails("ledger", "verify", "audit/ledger.jsonl", "--key", "boss.pub")
-    assert "needs --key" in fails("ledger", "verify", "audit/ledger.jsonl", code=2)
-    assert "not empty" in fails("ledger", "export", "audit")
-
-
-def test_a_device_without_ledger_exports_none(fails, tmp_path):
-    assert "this device has no ledger yet" in fails("ledger", "export", "audit")
-    assert not (tmp_path / "audit").exists()
-
-
-def test_receipts_are_listed_and_made_again_where_one_is_missing(cli, receipt):
-    data = receipt.read_bytes()
-    assert str(receipt) in cli("receipt", "list").stdout
-    receipt.unlink()
-    assert "class 3 (3)" in cli("receipt", "list").stdout
-    assert receipt.read_bytes() == data
-
-
-def test_a_receipt_is_verified_in_plain_words(cli, fails, receipt, tmp_path):
-    proved, not_proved = cli("receipt", "verify", receipt, "--key", "device.pub").stdout.split("Not proved:")
-    assert "it forgot class 3 (3)" in proved
-    assert "copies of the bundle on other devices" in not_proved
-    result = json.loads(cli("receipt", "verify", receipt, "--key", "device.pub", "--json").stdout)
-    assert (result["request"], result["rows"][0]["class"]) == ("case-1", 3)
-    assert "not signed by a key given for it" in fails("receipt", "verify", receipt, "--key", "boss.pub")
-    assert "cannot read" in fails("receipt", "verify", "missing", "--key", "device.pub")
-
-
-def test_a_receipt_is_compared_with_a_bundle(cli, fails, receipt, bundle_path):
-    compare = ("receipt", "verify", receipt, "--key", "device.pub", "--bundle")
-    assert "its bank is the one of the receipt" in cli(*compare, bundle_path).stdout
-    assert "has class 3 (3), which this receipt says was forgotten" in fails(*compare, "original")
-    forget(bundle_path, ["5"])
-    assert "its bank has changed since" in cli(*compare, bundle_path).stdout
-
-
-def test_only_the_authority_can_undo_a_forget(cli, fails, receipt, tmp_path):
-    restore = ("restore", "--class", "3", "--authority", "restore.json")
-    PrivateKey.create(tmp_path / "stranger.pem")
-    statement = ("authorize", receipt, "--device", "device.pub", "--key")
-    cli(*statement, "stranger.pem", "--out", "stranger.json")
-    assert "not signed by a key given for it" in fails(*restore[:-1], "stranger.json")
-    assert "exists and is not empty" in fails(*statement, "boss.pem", "--out", "boss.pem")
-    assert "class 3 (3) again" in cli("authorize", receipt, "--key", "boss.pem", "--device", "device.pub").stdout
-    assert "concerns class 3 (3), not class 5" in fails(
-        "restore", "--class", "5", "--authority", "restore.json", code=2
-    )
-    assert "its row 3 was forgotten" in fails("verify", "original")
-    assert "request case-1 is undone: class 3 (3)" in cli(*restore).stdout
-    assert "10 classes" in cli("verify", "original").stdout
-    assert "has served already" in fails(*restore, code=2)
-
-
-def test_only_a_receipt_of_that_device_is_authorised(fails, receipt, tmp_path):
-    said = fails("authorize", receipt, "--key", "boss.pem", "--device", "boss.pub")
-    assert "not signed by a key given for it" in said
-    assert not (tmp_path / "restore.json").exists()
 
 
 def test_what_export_signs_and_seals_is_verified_adopted_and_forgotten(cli, fails, exported, tmp_path):
