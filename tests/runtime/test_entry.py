@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,10 +11,10 @@ from pfedge_runtime.bank import RowKey
 from pfedge_runtime.device import Entry, ForgetAbout, ForgottenAbout, RestoreAbout, RowId
 from pfedge_runtime.device.entry import ACTS
 from pfedge_runtime.signing import PublicKey
+from support.paths import GOLDEN
 
 ROWS = (RowId(RowKey(3), "monocyte", "d3"), RowId(RowKey(3, "clinic-7"), "monocyte", "d37"))
-GOLDEN = Path(__file__).parents[1] / "formats" / "v1" / "device"
-LINES = (GOLDEN / "ledger.jsonl").read_bytes().splitlines()
+LINES = (GOLDEN / "device" / "ledger.jsonl").read_bytes().splitlines()
 ENTRIES = {entry.act: entry for entry in (Entry.parse(line, number) for number, line in enumerate(LINES, start=1))}
 
 
