@@ -13,11 +13,6 @@ see `pfedge_runtime.bank.GraphSignature`):
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim
 
+from pfedge_export.quiet import quiet
 from pfedge_runtime.bank import Bank, GraphSignature
 from pfedge_runtime.engines import ROW_MASK
 from pfedge_runtime.errors import PfedgeError
@@ -38,6 +34,7 @@ OLDEST_OPSET = 18
 EXTERNAL_DATA_BYTES = 2 * 10**9  # protobuf cannot hold more than 2 GiB
 TRACE_BATCH = 2
 TRACE_ROWS = 3
+CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # the loggers of what torch exports with
 
 
 class ExportError(PfedgeError):
@@ -162,7 +159,7 @@ def _traced(
     weight_bytes = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     external = weight_bytes > EXTERNAL_DATA_BYTES
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(*CHATTY), torch.no_grad():
             program = torch.onnx.export(
                 module.eval().cpu(),
                 tuple(inputs.values()),
@@ -264,19 +261,3 @@ def _strip_traces(graph: onnx.ModelProto) -> None:
         del value.metadata_props[:]
     del graph.graph.value_info[:]  # shapes are inferred again by whoever needs them
     graph.producer_name, graph.producer_version = "pfedge", ""
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's chatter off the terminal; its errors are raised anyway."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,14 +7,9 @@ import onnx
 import pytest
 from rich.console import Console
 
-from pfedge.data import load_dataset
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees.isolated.train import train_isolated
 from pfedge.guarantees.shared.train import Settings, TrainConfig
-from pfedge_export.graph import ExportError
-from pfedge_export.precision import Calibration, to_fp16, to_int8
-from pfedge_export.precision.calibration import smooth, spread
-from pfedge_export.precision.int8 import fragile, quantise
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.engines import OnnxRuntimeEngine, open_engine, run_selftest
 from pfedge_runtime.errors import UsageError
@@ -28,12 +23,6 @@ def lower(request, tiny_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("lower") / "bundle"
     settings = ExportSettings(out=out, precision=precision, quantization=quantization, max_drop=0.05)
     return export_run(tiny_run, settings)[0]
-
-
-@pytest.fixture(scope="module")
-def validation(tiny_run, coloured_npz):
-    val = load_dataset(str(coloured_npz), image_size=14).val.only((0, 1, 3))
-    return val.batch(np.arange(len(val)), tiny_run.load_model().backbone.preprocess), val.labels
 
 
 def test_the_graph_computes_in_what_was_asked_for_and_keeps_its_signature(lower, tiny_run, tmp_path):
@@ -130,60 +119,3 @@ def test_by_token_a_score_does_not_depend_on_what_else_is_asked_about(tiny_run, 
 def test_unknown_choices_are_refused(tiny_run, tmp_path, settings, why):
     with pytest.raises(UsageError, match=why):
         export_run(tiny_run, replace(ExportSettings(out=tmp_path / "bundle"), **settings))
-
-
-def test_calibration_needs_enough_inputs_of_two_classes(tiny_run, validation):
-    inputs, labels = validation
-    bank = tiny_run.load_model().bank()
-    with pytest.raises(ExportError, match="cannot calibrate int8 on 4 inputs"):
-        to_int8(onnx.ModelProto(), Calibration(bank, inputs[:4], labels[:4]))
-    with pytest.raises(ExportError, match="of 1 classes"):
-        to_int8(onnx.ModelProto(), Calibration(bank, inputs, np.zeros_like(labels)))
-
-
-def test_smoothing_computes_the_same_with_fewer_outliers(tiny_run, validation, tmp_path):
-    bundle, _ = export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))
-    graph, bank = onnx.load(bundle.graph_path), bundle.bank()
-    weights = [onnx.numpy_helper.to_array(value) for value in graph.graph.initializer]
-    smoothed = smooth(graph, Calibration(bank, *validation))
-    assert all(
-        np.array_equal(a, onnx.numpy_helper.to_array(b)) for a, b in zip(weights, graph.graph.initializer, strict=True)
-    )
-    onnx.save(smoothed, tmp_path / "smooth.onnx")
-    new = [value.name for value in smoothed.graph.initializer if ".smooth." in value.name]
-    assert len(new) == 2 * (2 + 3 + 2 + 1)  # two blocks: LayerNorm, query, key and value; LayerNorm and the MLP's first
-    before, after = (
-        OnnxRuntimeEngine(path).run(validation[0], bank).logits
-        for path in (bundle.graph_path, tmp_path / "smooth.onnx")
-    )
-    assert np.abs(before - after).max() < 1e-4
-
-
-def test_calibration_inputs_are_spread_over_what_may_come_class_by_class():
-    assert spread(320, 128)[[0, -1]].tolist() == [0, 319]
-    assert len(spread(320, 128)) == 128
-    assert spread(3, 128).tolist() == [0, 1, 2]
-
-
-def test_products_that_lose_most_in_eight_bits_come_first_and_can_stay_in_float32(tiny_run, validation, tmp_path):
-    bundle, _ = export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))
-    graph, calibration = onnx.load(bundle.graph_path), Calibration(bundle.bank(), *validation)
-    products = fragile(graph, calibration, "tensor")
-    assert len(products) == 12  # two blocks: query, key, value, output, and the MLP's two
-    worst = next(node for node in graph.graph.node if node.name == products[-1])
-    weight = next(value for value in graph.graph.initializer if value.name == worst.input[1])
-    matrix = onnx.numpy_helper.to_array(weight).copy()
-    matrix[0] *= 1e4  # one large number a column leaves the others no levels
-    weight.CopyFrom(onnx.numpy_helper.from_array(matrix, weight.name))
-    assert fragile(graph, calibration, "tensor")[0] == worst.name
-    whole = quantise(graph, calibration)
-    kept = quantise(graph, calibration, keep=products[:3])
-    counts = [sum(node.op_type == "MatMulInteger" for node in one.graph.node) for one in (whole, kept)]
-    assert counts[0] - counts[1] == 3
-    assert set(products[:3]) <= {node.name for node in kept.graph.node if node.op_type == "MatMul"}
-
-
-def test_pixels_are_normalised_in_float32(lower, tiny_run, tmp_path):
-    graph = to_fp16(onnx.load(export_run(tiny_run, ExportSettings(out=tmp_path / "fp32"))[0].graph_path))
-    cast = next(node for node in graph.graph.node if node.op_type == "Cast" and node.name.startswith("node_"))
-    assert cast.attribute[0].i == onnx.TensorProto.FLOAT

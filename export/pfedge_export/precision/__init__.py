@@ -8,14 +8,17 @@ May import: `graph`, `parity`, and the runtime.
 """
 
 from pfedge_export.precision.calibration import Calibration
-from pfedge_export.precision.gate import MAX_DROP, Validation
-from pfedge_export.precision.int8 import QUANTIZATIONS, require_precision, to_fp16, to_int8
-from pfedge_export.precision.lower import lower
+from pfedge_export.precision.choices import QUANTIZATIONS, require_precision
+from pfedge_export.precision.fp16 import to_fp16
+from pfedge_export.precision.gate import MAX_DROP, GateError, Validation
+from pfedge_export.precision.int8 import to_int8
+from pfedge_export.precision.lowering import lower
 
 __all__ = [
     "MAX_DROP",
     "QUANTIZATIONS",
     "Calibration",
+    "GateError",
     "Validation",
     "lower",
     "require_precision",

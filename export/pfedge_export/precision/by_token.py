@@ -19,8 +19,13 @@ from pfedge_export.precision.calibration import TINY
 def scale_by_token(graph: onnx.GraphProto) -> None:
     """Give each token `[..., D]` the scale of its own largest value, where the whole tensor had one.
 
-    The tensor's scale came out of DynamicQuantizeLinear and met the weights' `[C]` before both met the product. That
-    order is changed: ONNX Runtime would fuse it into an operator that knows one scale only.
+    What the quantiser wrote, and what stands there afterwards, where P is the product in int32:
+
+        y = P * (tensor_scale * column_scale)             tensor_scale a scalar, column_scale `[C]`
+        y = (P * column_scale) * token_scale              token_scale `[..., 1]`
+
+    The order is changed on purpose: ONNX Runtime fuses the first form into MatMulIntegerToFloat, which knows one scale
+    for all tokens only.
     """
     constants = {
         "by_token.axes": np.array([-1]),
@@ -58,6 +63,7 @@ def scale_by_token(graph: onnx.GraphProto) -> None:
 
 def _quantise_tokens(name: str, values: str, eight_bits: str, scale: str) -> Iterator[onnx.NodeProto]:
     """Yield the nodes that round each token `[..., D]` to 255 levels about zero, uint8 with 128 for zero."""
+    # scale = max |x| / 127, eight_bits = round(x / scale) + 128: zero is 128 in every token, a constant for the product
     steps = (
         ("Abs", [values], "abs"),
         ("ReduceMax", [f"{name}.abs", "by_token.axes"], "largest"),

@@ -16,9 +16,12 @@ from pathlib import Path
 import onnx
 
 from pfedge_export.graph import finish_graph
-from pfedge_export.precision.calibration import Calibration, smooth, spread
+from pfedge_export.precision.calibration import Calibration, evenly_spaced
+from pfedge_export.precision.fp16 import to_fp16
 from pfedge_export.precision.gate import MAX_DROP, GateReport, Validation, gate
-from pfedge_export.precision.int8 import fragile, quantise, to_fp16
+from pfedge_export.precision.int8 import quantise
+from pfedge_export.precision.sensitivity import products_by_loss
+from pfedge_export.precision.smoothing import smooth
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bundle import STATIC_GRAPH
 from pfedge_runtime.engines import Engine, OnnxRuntimeEngine, StaticEngine
@@ -90,9 +93,9 @@ def _in_int8(
     whole: onnx.ModelProto, bank: Bank, validation: Validation, quantization: str
 ) -> Iterator[tuple[onnx.ModelProto, int, int]]:
     """Yield graphs, each with more products left in float32 than the one before: how many, of how many."""
-    some = spread(len(validation.inputs), CALIBRATION_INPUTS)  # they may come class by class
+    some = evenly_spaced(len(validation.inputs), CALIBRATION_INPUTS)  # they may come class by class
     calibration = Calibration(bank, validation.inputs[some], validation.labels[some])
     whole = smooth(whole, calibration)
-    products = fragile(whole, calibration, quantization)
+    products = products_by_loss(whole, calibration, quantization)
     for count in dict.fromkeys(round(share * len(products)) for share in SHARES_KEPT):
         yield quantise(whole, calibration, quantization, keep=products[:count]), count, len(products)

@@ -5,8 +5,7 @@ import onnx
 import pytest
 
 from pfedge.exporting import ExportSettings, export_run
-from pfedge_export.precision import Validation, lower
-from pfedge_export.precision.gate import GateError
+from pfedge_export.precision import GateError, Validation, lowering
 from pfedge_runtime.engines import OnnxRuntimeEngine, Outputs
 from pfedge_runtime.errors import UsageError
 
@@ -29,7 +28,7 @@ def coarse(monkeypatch):
                 logits = super().run(inputs, rows).logits
                 return Outputs(-logits if self.turned else logits)
 
-        monkeypatch.setattr(lower, "OnnxRuntimeEngine", Coarse)
+        monkeypatch.setattr(lowering, "OnnxRuntimeEngine", Coarse)
 
     return install
 
@@ -61,8 +60,8 @@ def test_what_cannot_be_judged_is_not_lowered(tiny_run, tmp_path):
     nothing = Validation(np.zeros((0, 14, 14, 3), np.uint8), np.zeros(0, np.int64))
     for validation in (None, nothing):
         with pytest.raises(UsageError, match="needs validation inputs"):
-            lower.lower(bundle.graph_path, engine, bank, validation, precision="int8")
+            lowering.lower(bundle.graph_path, engine, bank, validation, precision="int8")
     (tmp_path / "bundle" / "graph.onnx.data").touch()
     some = Validation(np.zeros((1, 14, 14, 3), np.uint8), np.zeros(1, np.int64))
     with pytest.raises(UsageError, match="above 2 GB"):
-        lower.lower(bundle.graph_path, engine, bank, some, precision="fp16")
+        lowering.lower(bundle.graph_path, engine, bank, some, precision="fp16")
