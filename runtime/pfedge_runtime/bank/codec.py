@@ -96,7 +96,7 @@ def encode(tensors: dict[str, NDArray[Any]], form: str, *, entry: str = FORMAT) 
         label = json.dumps(name, ensure_ascii=False)
         entries.append(f'{label}:{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{start},{end}]}}')
     header = (",".join(entries) + "}").encode()
-    header += b" " * (-len(header) % 8)
+    header += b" " * (-len(header) % 8)  # as the library pads it, so that the arrays begin at a multiple of 8
     data = ZeroizedBytes(8 + len(header) + end)
     struct.pack_into("<Q", data, 0, len(header))
     data[8 : 8 + len(header)] = header

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pfedge_runtime.bank.statistics import Doubles, RowStatistics, diagonal, unpack
 from pfedge_runtime.errors import BankError
 
-BLOCK = 48
+BLOCK = 48  # rows factored at a time: the fastest at E = 768; more wastes work on zeros, less on calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +110,14 @@ def solve_packed(packed: Doubles, less: Doubles, right: Doubles) -> Doubles:
 
     Cholesky's factorisation `U' U`, left-looking: rows of A are unpacked when their block's turn comes, and both `less`
     `[M, E]` and `right` `[E, K]` ride along in the one matrix product of each block (Golub and Van Loan, *Matrix
-    Computations*, section 4.2). LAPACK's, through NumPy, takes twice the time here: it copies the matrix about.
+    Computations*, section 4.2). NumPy's and SciPy's take two to four times as long: docs/adr/0014.
 
     Raises:
         LinAlgError: the matrix is not positive definite.
     """
+    # For the rows r of a block, A - less' less = U' U says U_rr' U_r = A_r - less_r' less - sum_{above} U_r' U. With
+    # `less` stacked on the rows of U that are done, all that is taken from A_r is one product of that stack with itself.
+    # `right` stands as further columns right of A: what the factorisation leaves there is y of U' y = right.
     offset, width = less.shape
     done = np.zeros((offset + width, width + right.shape[1]))  # `less`, then U and, right of it, the solved `right`
     done[:offset, :width] = less
@@ -130,10 +133,10 @@ def solve_packed(packed: Doubles, less: Doubles, right: Doubles) -> Doubles:
         panel[:, width - start :] = right[start:stop]
         above = done[: offset + start, start:]
         panel -= above[:, : stop - start].T @ above
-        own = panel[:, : stop - start]
-        inverses.append(np.linalg.inv(np.linalg.cholesky(own.T)))  # which reads the lower triangle
+        own = panel[:, : stop - start]  # its upper triangle is right, its lower one was never filled in
+        inverses.append(np.linalg.inv(np.linalg.cholesky(own.T)))  # of U_rr'; NumPy reads the lower triangle alone
         done[offset + start : offset + stop, start:] = inverses[-1] @ panel
-    factor, solved = done[offset:, :width], done[offset:, width:].copy()
+    factor, solved = done[offset:, :width], done[offset:, width:].copy()  # what is left: U x = y, from the last row up
     for start, inverse_of in zip(reversed(starts), reversed(inverses), strict=True):
         block, rest = slice(start, start + BLOCK), slice(start + BLOCK, None)
         solved[block] = inverse_of.T @ (solved[block] - factor[block, rest] @ solved[rest])

@@ -108,7 +108,12 @@ def summarise(quantised: Integers) -> RowStatistics:
 
 
 def unpack(packed: Doubles, width: int) -> Doubles:
-    """Return the symmetric matrix `[width, width]` of its upper triangle, row by row."""
+    """Return the symmetric matrix `[width, width]` of its upper triangle, row by row.
+
+    >>> unpack(np.array([1.0, 2.0, 3.0]), 2)
+    array([[1., 2.],
+           [2., 3.]])
+    """
     matrix, start = np.zeros((width, width)), 0
     for row in range(width):
         end = start + width - row
@@ -126,8 +131,12 @@ def _triangle(width: int) -> Integers:
 
 
 def diagonal(width: int) -> Integers:
-    """Return where the diagonal stands in the packed upper triangle."""
-    index = np.arange(width)
+    """Return where the diagonal stands in the packed upper triangle.
+
+    >>> diagonal(3)  # of a b c | d e | f
+    array([0, 3, 5])
+    """
+    index = np.arange(width)  # before row i stand rows of E, E - 1, ..., E - i + 1 numbers
     diagonal: Integers = index * width - index * (index - 1) // 2
     return diagonal
 
