@@ -40,7 +40,7 @@ class PaddedBank:
             raise UsageError(message)
         padded: dict[str, NDArray[Any]] = {}
         for name, part in self.bank.graph_inputs().items():
-            # zeros do not unmake a row: it would still take part in attention. The mask does; zeros leave nothing behind
+            # a row of zeros would still take part in attention: the mask drops it, zeros leave nothing of it behind
             padded[name] = np.zeros((self.size, *part.shape[1:]), dtype=part.dtype)
             padded[name][:rows] = part
         return {**padded, ROW_MASK: np.arange(self.size) < rows}
