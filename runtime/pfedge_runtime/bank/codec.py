@@ -1,7 +1,8 @@
 """Named arrays in the safetensors format, in memory that is overwritten when it is let go.
 
-    data = encode({"rows.3.sum": array}, "pfedge-statistics/1")
-    arrays, form = decode(data, source="bank.safetensors")
+>>> data = encode({"rows.3.sum": np.array([1, 2])}, "pfedge-statistics/1")
+>>> decode(data, source="bank.safetensors")
+({'rows.3.sum': array([1, 2])}, 'pfedge-statistics/1')
 
 The library makes copies that nobody can overwrite; after a forget no byte of a row may be left in the process. What is
 written is byte for byte what the library writes, and what is read is what it reads (https://github.com/huggingface/safetensors).

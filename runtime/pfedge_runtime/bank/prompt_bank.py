@@ -1,8 +1,17 @@
 """The prompt bank: everything a model learned of each class, one removable row per class.
 
-bank = PromptBank.load(Path("bundle/bank.safetensors"))
-smaller = bank.drop({3})          # a new bank; `bank` is unchanged
-smaller.class_ids                 # (0, 1, 2, 4, 5, 6, 7)
+>>> rows, tokens, width = 3, 1, 4
+>>> bank = PromptBank(
+...     class_ids=(0, 3, 7),
+...     prompts=np.zeros((rows, tokens, width), np.float32),
+...     head_weight=np.zeros((rows, width), np.float32),
+...     head_bias=np.zeros(rows, np.float32),
+...     threshold=np.full(rows, -np.inf, np.float32),
+... )
+>>> bank.drop({3}).class_ids, bank.class_ids  # a new bank; `bank` is unchanged
+((0, 7), (0, 3, 7))
+>>> PromptBank.from_bytes(bank.to_bytes()).digest() == bank.digest()
+True
 """
 
 from __future__ import annotations

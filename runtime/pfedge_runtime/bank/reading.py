@@ -1,6 +1,12 @@
 """Reading a bank whose kind is not known beforehand: the format that the file names finds the reader.
 
-bank = read_bank(Path("bank.safetensors").read_bytes(), source="bank.safetensors")
+>>> from pfedge_runtime.bank.prompt_bank import PromptBank
+>>> import numpy as np
+>>> bank = PromptBank((0, 3), *(np.ones(shape, np.float32) for shape in [(2, 1, 4), (2, 4), (2,), (2,)]))
+>>> read_bank(bank.to_bytes(), source="bank.safetensors").row_keys == bank.row_keys
+True
+>>> bank_format(bank.to_bytes()[:512])
+'pfedge-bank/1'
 """
 
 from __future__ import annotations

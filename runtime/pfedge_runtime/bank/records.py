@@ -1,8 +1,11 @@
 """Where rows lie in a bank's file: as records of equal size, one a row, that are written and read in one go.
 
-    records = Records(class_ids=(0, 3), features=384, tokens=1, width=384)
-    data = records.write({"head_bias": ..., "head_weight": ..., "prompts": ..., "threshold": ...})
-    Records.of(data).read(data)
+>>> records = Records(class_ids=(0, 3), features=2, tokens=1, width=4)
+>>> data = records.write({name: np.ones((2, *shape), np.float32) for name, shape in records.shapes.items()})
+>>> Records.of(data) == records
+True
+>>> {name: part.shape for name, part in records.read(data).items()}
+{'head_bias': (2,), 'head_weight': (2, 2), 'prompts': (2, 1, 4), 'threshold': (2,)}
 
 The encoding is the safetensors library's, byte for byte. A general reader takes several times as long for a thousand
 rows; it is what reads any file that does not begin exactly as these do.

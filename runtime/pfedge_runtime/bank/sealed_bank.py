@@ -1,7 +1,12 @@
 """Sealed rows: each row of a bank encrypted under a key of its own, so that destroying the key kills every copy of it.
 
-    sealed, keys = seal(bank)                          # keys: RowKey -> 32 bytes
-    bank = sealed.unsealed(keys, digests)              # decrypted in memory only
+>>> from pfedge_runtime.bank.prompt_bank import PromptBank
+>>> bank = PromptBank((0, 3), *(np.ones(shape, np.float32) for shape in [(2, 1, 4), (2, 4), (2,), (2,)]))
+>>> sealed, keys = seal(bank)
+>>> {key: len(secret) for key, secret in keys.items()}
+{RowKey(class_id=0, source=''): 32, RowKey(class_id=3, source=''): 32}
+>>> sealed.unsealed(keys, bank.row_digests()).to_bytes() == bank.to_bytes()  # decrypted in memory only
+True
 
 AES-256-GCM (NIST SP 800-38D) of the encoding of a bank of that one row; what is authenticated besides is which row it
 is and the SHA-256 of its content, so that a sealed row cannot pass for another.

@@ -1,6 +1,9 @@
 """Sums that stand for inputs: how many, of what sum, of what sum of outer products; exact, whatever their order.
 
-    row = summarise(quantise(embedding, scale_bits=12))      # float32 [n, E]
+>>> embedding = np.array([[0.5, 1.0], [0.25, -1.0]], np.float32)  # [n, E]
+>>> row = summarise(quantise(embedding, scale_bits=2))
+>>> row.count, row.sum.tolist(), row.outer.tolist()  # in quarters, and of products in sixteenths
+(2, [3, 0], [5, 4, 32])
 
 Embeddings are put on a fixed grid of integers, and sums of integers do not depend on their order: a row is a function
 of its own inputs alone.

@@ -1,8 +1,14 @@
 """Rows that are sums: the bank of guarantee `exact`.
 
-bank = StatisticsBank.load(Path("bundle/bank.safetensors"))
-bank.drop({3}).to_bytes()     # byte for byte the bank of a model that never saw class 3
-bank.head()                   # float32 weights [K, E] and biases [K], solved from the rows that are left
+>>> from pfedge_runtime.bank.statistics import quantise, summarise
+>>> embeddings = np.random.default_rng(0).normal(size=(3, 50, 4)).astype(np.float32)  # of three classes, E = 4
+>>> rows = {RowKey(class_id): summarise(quantise(one, 12)) for class_id, one in enumerate(embeddings)}
+>>> bank = StatisticsBank(rows, scale_bits=12, shrinkage=0.1)
+>>> bank.head().weight.shape  # solved from the rows that are left
+(3, 4)
+>>> never_given = StatisticsBank({RowKey(0): rows[RowKey(0)], RowKey(1): rows[RowKey(1)]}, scale_bits=12, shrinkage=0.1)
+>>> bank.drop({2}).to_bytes() == never_given.to_bytes()
+True
 """
 
 from __future__ import annotations
