@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from torch import nn
 
@@ -138,11 +139,11 @@ def export_bundle(
         if static is not None:
             on_progress("tracing the graph with fixed shapes, and comparing it")
             _add_static(folder / STATIC_GRAPH, static, module, bank, description, inputs)
-        judged: dict[str, Any] = {}
+        gate: dict[str, Any] = {}
         logits: Logits = partial(torch_logits, module)
         if description.precision != "fp32":
             on_progress(f"converting to {description.precision}, and judging it on validation inputs")
-            gated, lowered = lower(
+            judged, lowered = lower(
                 folder / GRAPH,
                 engine,
                 bank,
@@ -152,33 +153,11 @@ def export_bundle(
                 max_drop=description.max_drop,
                 on_progress=on_progress,
             )
-            judged, logits = gated.to_json(), partial(_logits, lowered)
+            gate, logits = judged.to_json(), partial(_logits, lowered)
         on_progress("writing the bundle")
         name = description.preprocess.input_name
         (folder / SELFTEST).write_bytes(_selftest(logits, bank, name, inputs[:SELFTEST_INPUTS]))
-        files = {
-            file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
-        }
-        classes = tuple(_entry(class_id, name, bank) for class_id, name in enumerate(description.classes))
-        identity = {"files": files, "classes": [[entry.id, entry.name, entry.rows] for entry in classes]}
-        manifest = Manifest(
-            model_id=hashlib.sha256(canonical_json(identity)).hexdigest()[:32],
-            guarantee=description.guarantee,
-            dataset=description.dataset,
-            classes=classes,
-            preprocess=description.preprocess,
-            inputs=describe(graph.graph.input),
-            outputs=describe(graph.graph.output),
-            opset=description.opset,
-            files=files,
-            reach=description.reach,
-            parity=report.to_json(),
-            made_by=description.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
-            precision=description.precision,
-            gate=judged,
-            sealed=keys_out is not None,
-            audits=description.audits,
-        )
+        manifest = _manifest(description, bank, graph, folder, parity=report, gate=gate, sealed=keys_out is not None)
         write_atomic(folder / MANIFEST, manifest.to_bytes())
         if signer is not None:
             Bundle(folder, manifest).sign(signer)
@@ -211,6 +190,42 @@ def _add_static(
         batch=description.static_batch,
     )
     description.compare(module, StaticEngine(path), bank, inputs, name=f"{path.name}, CPU").require()
+
+
+def _manifest(
+    description: BundleDescription,
+    bank: Bank,
+    graph: onnx.ModelProto,
+    folder: Path,
+    *,
+    parity: ParityReport,
+    gate: dict[str, Any],
+    sealed: bool,
+) -> Manifest:
+    """Return the manifest of what lies in `folder`, in which everything but bank and manifest is written."""
+    files = {
+        file.name: {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in sorted(folder.iterdir())
+    }
+    classes = tuple(_entry(class_id, name, bank) for class_id, name in enumerate(description.classes))
+    identity = {"files": files, "classes": [[entry.id, entry.name, entry.rows] for entry in classes]}
+    return Manifest(
+        model_id=hashlib.sha256(canonical_json(identity)).hexdigest()[:32],
+        guarantee=description.guarantee,
+        dataset=description.dataset,
+        classes=classes,
+        preprocess=description.preprocess,
+        inputs=describe(graph.graph.input),
+        outputs=describe(graph.graph.output),
+        opset=description.opset,
+        files=files,
+        reach=description.reach,
+        parity=parity.to_json(),
+        made_by=description.made_by | {name: metadata.version(name) for name in ("pfedge-export", "onnx", "torch")},
+        precision=description.precision,
+        gate=gate,
+        sealed=sealed,
+        audits=description.audits,
+    )
 
 
 def _entry(class_id: int, name: str, bank: Bank) -> ClassEntry:

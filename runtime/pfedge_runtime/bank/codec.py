@@ -38,10 +38,12 @@ Buffer = bytes | bytearray | memoryview
 class ZeroizedBytes(bytearray):
     """Bytes that are overwritten with zeros once nothing refers to them any more, arrays made of them included."""
 
+    _set, _char = ctypes.memset, ctypes.c_char  # of its own: when the process ends, the module's names go first
+
     def __del__(self) -> None:
         """Overwrite them."""
         if self:
-            ctypes.memset((ctypes.c_char * len(self)).from_buffer(self), 0, len(self))
+            self._set((self._char * len(self)).from_buffer(self), 0, len(self))
 
 
 def zeroized_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
