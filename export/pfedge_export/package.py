@@ -124,14 +124,8 @@ def export_bundle(
         require_vacant(keys_out)
     with ExitStack() as undo, staged_folder(destination) as folder:
         on_progress("tracing the graph")
-        graph = export_graph(
-            module,
-            bank,
-            folder / GRAPH,
-            description.preprocess,
-            guarantee(description.guarantee).graph,
-            opset=description.opset,
-        )
+        signature = guarantee(description.guarantee).graph
+        graph = export_graph(module, bank, folder / GRAPH, description.preprocess, signature, opset=description.opset)
         on_progress(f"comparing with torch on {len(inputs)} inputs")
         engine = OnnxRuntimeEngine(folder / GRAPH)
         report = description.compare(module, engine, bank, inputs, name="ONNX Runtime, CPU")
@@ -164,9 +158,7 @@ def export_bundle(
         if keys_out is None:
             write_atomic(folder / BANK, bank.to_bytes())
         else:
-            sealed, keys = seal(bank)
-            write_atomic(folder / BANK, sealed.to_bytes())
-            write_keys(keys_out, manifest.model_id, keys)
+            _write_sealed(folder / BANK, bank, keys_out, manifest.model_id)
             undo.push(partial(_remove_if_failed, keys_out))
     return Bundle.open(destination, read_bank=keys_out is None), report
 
@@ -174,6 +166,13 @@ def export_bundle(
 def _remove_if_failed(path: Path, kind: type[BaseException] | None, *_: object) -> None:
     if kind is not None:
         path.unlink()
+
+
+def _write_sealed(path: Path, bank: Bank, keys_out: Path, model_id: str) -> None:
+    """Write a bank with each row encrypted, and the keys of its rows into a file of their own."""
+    sealed, keys = seal(bank)
+    write_atomic(path, sealed.to_bytes())
+    write_keys(keys_out, model_id, keys)
 
 
 def _add_static(
