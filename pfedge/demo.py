@@ -14,7 +14,8 @@ from rich.table import Table
 
 from pfedge.data import Split, load_dataset
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.shared.train import Settings, TrainConfig, train
+from pfedge.guarantees import SharedConfig, train
+from pfedge.training import TrainSettings
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.classifier import Classifier, Prediction
 from pfedge_runtime.device import DeviceState, FileFloor
@@ -33,8 +34,10 @@ def run_demo(out: Path, *, epochs: int, digit: str, console: Console) -> None:
     require_vacant(out)
     clock = [time.perf_counter()]
     console.rule("train")
-    config = TrainConfig(dataset="digits", model_name="builtin:micro", epochs=epochs, batch_size=16, lr=2e-3)
-    run, _ = train(config, Settings(out=out / "run", save_dir=out / "run", eval_every=max(1, epochs // 3)), console)
+    config = SharedConfig(dataset="digits", model_name="builtin:micro", epochs=epochs, batch_size=16, lr=2e-3)
+    run, _ = train(
+        config, TrainSettings(out=out / "run", save_dir=out / "run", eval_every=max(1, epochs // 3)), console
+    )
     clock.append(time.perf_counter())
     console.rule("export")
     bundle, parity = export_run(run, ExportSettings(out=out / "bundle", parity_inputs=0), on_progress=console.print)

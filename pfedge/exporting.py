@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pfedge.errors import DataError, RunError
-from pfedge.guarantees.static import static_graph
+from pfedge.guarantees import guarantee_of, load_model
 from pfedge.runs.run import Run
 from pfedge_export import BundleDescription, ParityReport, export_bundle
 from pfedge_export.graph import DEFAULT_OPSET
@@ -72,15 +72,15 @@ def export_run(
     Raises:
         PfedgeError: the run, its backbone, the data set or the destination cannot be used, or parity fails.
     """
-    train = run.config["train"]
-    require_precision(settings.precision, settings.quantization, train["guarantee"])
+    guarantee = guarantee_of(run)
+    require_precision(settings.precision, settings.quantization, guarantee.name)
     if settings.tolerance is not None and not 0 <= settings.tolerance < math.inf:
         message = f"a tolerance is a number from 0 on, not {settings.tolerance}"
         raise UsageError(message)
     require_vacant(settings.out)
     audits = read_audits(run, settings.audits)
     on_progress("loading the model")
-    model = run.load_model(settings.model_name)
+    model = load_model(run, settings.model_name)
     preprocess = model.backbone.preprocess
     dataset = run.load_dataset(
         model.backbone.image_size,
@@ -95,12 +95,12 @@ def export_run(
         raise DataError(message)
     inputs = test.batch(np.arange(len(test)), preprocess)
     description = BundleDescription(
-        guarantee=train["guarantee"],
-        dataset=run.config["dataset_name"],
-        classes=tuple(run.config["classes"]),
+        guarantee=guarantee.name,
+        dataset=run.config.dataset_name,
+        classes=run.config.classes,
         preprocess=preprocess,
         reach=model.trained_parameters(),
-        made_by=run.config["made_by"],
+        made_by=run.config.made_by,
         opset=settings.opset,
         tolerance=settings.tolerance,
         precision=settings.precision,
@@ -121,7 +121,7 @@ def export_run(
         description,
         inputs,
         validation=validation,
-        static=static_graph(module) if settings.static_batch else None,
+        static=guarantee.static_graph(model) if settings.static_batch else None,
         keys_out=settings.keys_out,
         signer=settings.signer,
         on_progress=on_progress,

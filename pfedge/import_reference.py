@@ -13,24 +13,23 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from pfedge.backbone.backbone import DEFAULT_BACKBONES, Backbone, load_backbone, transformers4_name
+from pfedge.backbone import DEFAULT_BACKBONES, Backbone, load_backbone, transformers4_name
 from pfedge.compute import choose_autocast, choose_device
 from pfedge.data import Dataset, load_dataset
 from pfedge.errors import BackboneError, DataError, RunError
-from pfedge.evaluation.forgetting import RowLabels, confusion_matrix
-from pfedge.guarantees.shared.model import LORA_RANK, PromptBankModel
-from pfedge.guarantees.shared.train import TrainConfig
+from pfedge.guarantees.shared import LORA_RANK, PromptBankModel, SharedConfig, calibrate, predicted_classes
+from pfedge.runs.config import RunConfig, TrainConfig
+from pfedge.runs.metrics import Metrics
 from pfedge.runs.run import Run
-from pfedge.training.calibration import calibrate, calibration_split
+from pfedge.training import accuracy_of, calibration_split, confusion_matrix
 from pfedge.version import versions
 from pfedge_runtime.files import sha256_file
 
@@ -169,7 +168,7 @@ def open_checkpoint(path: Path, settings: ImportSettings) -> tuple[Run, PromptBa
     backbone = load_backbone(settings.model_name)
     _require_backbone(checkpoint, backbone)
     named = NAME.fullmatch(path.stem)
-    config = TrainConfig(
+    config = SharedConfig(
         dataset=settings.dataset,
         model_name=settings.model_name,
         epochs=int(named[2]) if named else TrainConfig.epochs,
@@ -201,21 +200,21 @@ def open_checkpoint(path: Path, settings: ImportSettings) -> tuple[Run, PromptBa
         model.load_trained_state(state)
     except KeyError as error:
         _require_no_difference(path, missing=[str(error.args[0])])
-    described = {
-        "train": asdict(config) | {"exclude": []},
-        "dataset_name": dataset.name,
-        "classes": list(dataset.classes),
-        "class_ids": list(model.class_ids),
-        "backbone_digest": backbone.digest,
-        "imported": {"file": path.name, "sha256": sha256_file(path)},
-        "made_by": versions("pfedge", "torch", "transformers", "peft"),
-    }
+    described = RunConfig(
+        train=config,
+        dataset_name=dataset.name,
+        classes=dataset.classes,
+        class_ids=model.class_ids,
+        backbone_digest=backbone.digest,
+        made_by=versions("pfedge", "torch", "transformers", "peft"),
+        imported={"file": path.name, "sha256": sha256_file(path)},
+    )
     return Run(path.parent, described, path), model.eval(), dataset
 
 
 def import_reference(
     path: Path, settings: ImportSettings, out: Path, console: Console, *, overwrite: bool = False
-) -> tuple[Run, dict[str, Any]]:
+) -> tuple[Run, Metrics]:
     """Turn a checkpoint into a run folder of guarantee `shared`; return it and its metrics.
 
     Thresholds are calibrated on the validation split and accuracy is measured on the test split, as `train` does.
@@ -227,20 +226,21 @@ def import_reference(
     autocast = choose_autocast(settings.precision, device)
     opened, model, dataset = open_checkpoint(path, settings)
     model.to(device)
-    labels = RowLabels(model.class_ids)
     run = Run.create(out, opened.config, resume=False, overwrite=overwrite)
     console.print(f"{path}: {len(model.class_ids)} rows and LoRA taken over", highlight=False, soft_wrap=True)
     console.print("the optimizer's state is dropped: Adam's moments remember rows", highlight=False, soft_wrap=True)
     with console.status("calibrating on validation data, measuring on test data"):
-        calibrate(model, calibration_split(dataset.val, labels, run.config["train"]["seed"]), labels, autocast)
-        matrix = confusion_matrix(model, dataset.test, labels, classes=len(dataset.classes), autocast=autocast)
-    metrics = {
-        "history": [],
-        "test_accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
-        "confusion": matrix.tolist(),
-        "trained_parameters": model.trained_parameters(),
-    }
-    run.finish(model, metrics)
+        calibrate(model, calibration_split(dataset.val, model.class_ids, run.config.train.seed), autocast)
+        test = dataset.test.only(model.class_ids)
+        predicted = predicted_classes(model, test, autocast=autocast)
+        matrix = confusion_matrix(test.labels, predicted, classes=len(dataset.classes))
+    metrics = Metrics(
+        history=(),
+        test_accuracy=accuracy_of(matrix),
+        confusion=matrix.tolist(),
+        trained_parameters=model.trained_parameters(),
+    )
+    run.finish(model.trained_state(), metrics)
     return run, metrics
 
 

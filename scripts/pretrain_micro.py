@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
-from pfedge.backbone.backbone import transformers4_name
+from pfedge.backbone import transformers4_name
 from procedural import SIDE, render, sample_latent
 
 CONFIG = ViTConfig(

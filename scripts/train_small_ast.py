@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import ASTConfig, ASTModel
 
-from pfedge.backbone.backbone import transformers4_name
+from pfedge.backbone import transformers4_name
 from pfedge.data import load_dataset
 from pfedge_runtime.inputs import AudioPreprocess
 

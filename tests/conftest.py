@@ -141,11 +141,12 @@ def tiny_run(tmp_path_factory, tiny_vit, coloured_npz):
     """A finished run on `coloured_npz`: rows 0, 1 and 3. Tests must not change it."""
     from rich.console import Console
 
-    from pfedge.guarantees.shared.train import Settings, TrainConfig, train
+    from pfedge.guarantees import SharedConfig, train
+    from pfedge.training import TrainSettings
 
     folder = tmp_path_factory.mktemp("run") / "run"
-    config = TrainConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=4, lr=5e-3, batch_size=16)
-    return train(config, Settings(out=folder, save_dir=folder), Console(quiet=True))[0]
+    config = SharedConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=4, lr=5e-3, batch_size=16)
+    return train(config, TrainSettings(out=folder, save_dir=folder), Console(quiet=True))[0]
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,8 @@ from torch import nn
 
 from pfedge.data import Split
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.shared.model import PromptBankModel
+from pfedge.guarantees import load_model
+from pfedge.guarantees.shared import PromptBankModel
 from pfedge.runs.run import Run
 from pfedge_export import BundleDescription, export_bundle
 from pfedge_export.tensorrt import EngineBuilder, build_engines
@@ -118,7 +119,7 @@ def alternatives(run: Run) -> dict[str, Any]:
             costs["building the engine again"] = engine.seconds
         except MissingExtraError as error:
             costs["building the engine again"] = str(error)
-    model = run.load_model()
+    model = load_model(run)
     train = run.load_dataset(model.backbone.image_size).train
     started = time.perf_counter()
     model.train()
@@ -142,7 +143,7 @@ def main() -> None:
         print(f"{rows:>5} rows: {times.in_memory:.3f} ms in memory, {times.durable:.2f} ms durable", flush=True)
     if options.run:
         run = Run.open(options.run)
-        result["run"] = run.config["dataset_name"]
+        result["run"] = run.config.dataset_name
         result["alternatives"] = alternatives(run)
         for name, cost in result["alternatives"].items():
             print(f"{name}: {cost:.3f}" if isinstance(cost, float) else f"{name}: {cost}")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pfedge.guarantees import load_model
 from pfedge.runs.run import Run
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bench import machine, real_inputs, time_calls
@@ -92,7 +93,7 @@ class TorchEngine:
 
     def __init__(self, run: Path) -> None:
         """Load the run."""
-        self._module = Run.open(run).load_model().deployable().cuda()
+        self._module = load_model(Run.open(run)).deployable().cuda()
 
     @torch.inference_mode()
     def run(self, inputs: np.ndarray[Any, Any], bank: Bank) -> Outputs:

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
-from pfedge.backbone.backbone import Backbone, PixelNormalize
-from pfedge.backbone.embedding import EmbeddingSpec
-from pfedge.guarantees.isolated.model import IsolatedModel
+from pfedge.backbone import Backbone, EmbeddingSpec, PixelNormalize
+from pfedge.guarantees.isolated import IsolatedModel
 from pfedge_export.graph import export_graph
 from pfedge_runtime.bank import guarantee
 from pfedge_runtime.inputs import ImagePreprocess

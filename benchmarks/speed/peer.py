@@ -20,8 +20,8 @@ def torch_module(folder: Path) -> tuple[Any, list[Any]]:
     """Return the module that was exported, and the bank's tensors."""
     import torch
 
-    from pfedge.backbone.backbone import load_backbone
-    from pfedge.guarantees.shared.model import PromptGraph
+    from pfedge.backbone import load_backbone
+    from pfedge.guarantees.shared import PromptGraph
     from pfedge_runtime.bank import PromptBank
 
     bank = PromptBank.load(folder / "bank.safetensors").graph_inputs()

@@ -27,8 +27,8 @@ import onnx
 import torch
 from transformers import ViTConfig, ViTModel
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.guarantees.shared.model import PromptBankModel
+from pfedge.backbone import load_backbone
+from pfedge.guarantees.shared import PromptBankModel
 from pfedge_export.graph import export_graph
 from pfedge_export.precision import QUANTIZATIONS, Calibration, to_int8
 from pfedge_runtime.bank import guarantee

@@ -23,8 +23,8 @@ import numpy as np
 from peers import prepare
 from PIL import Image
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.guarantees.shared.model import PromptGraph
+from pfedge.backbone import load_backbone
+from pfedge.guarantees.shared import PromptGraph
 from pfedge_export import BundleDescription, export_bundle
 from pfedge_runtime.bank import PromptBank
 from pfedge_runtime.bench import machine

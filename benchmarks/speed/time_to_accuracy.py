@@ -17,16 +17,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pfedge.evaluation.forgetting import full_bank_logits
-from pfedge.guarantees.isolated.model import IsolatedModel
-from pfedge.guarantees.isolated.train import isolated_logits
+from pfedge.guarantees import load_model
+from pfedge.guarantees.isolated import IsolatedModel, isolated_logits
+from pfedge.guarantees.shared import full_bank_logits
 from pfedge.runs.run import Run
 
 
 def accuracy(path: Path) -> float:
     """Return the test accuracy of a checkpoint under its full bank."""
     run = Run.open(path)
-    model = run.load_model()
+    model = load_model(run)
     test = run.load_dataset(model.backbone.image_size).test
     if isinstance(model, IsolatedModel):
         logits = isolated_logits(model, test, Console(quiet=True))
@@ -38,7 +38,7 @@ def accuracy(path: Path) -> float:
 def until(folder: Path, target: float) -> tuple[str, float | None]:
     """Print a run's seconds and accuracies until the target is reached; return its guarantee and those seconds."""
     run = Run.open(folder)
-    guarantee = run.config["train"]["guarantee"]
+    guarantee = run.config.train.guarantee
     metrics = json.loads((folder / "metrics.json").read_text())
     if guarantee == "exact":
         print(f"{guarantee:<9} {metrics['train_seconds']:7.1f} s  test accuracy {metrics['test_accuracy']:.3f}")

@@ -16,7 +16,8 @@ import torch
 
 from pfedge.compute import choose_autocast
 from pfedge.data import load_dataset
-from pfedge.evaluation.forgetting import full_bank_logits
+from pfedge.guarantees import load_model
+from pfedge.guarantees.shared import full_bank_logits
 from pfedge.runs.run import Run
 from pfedge_runtime.bank import softmax
 
@@ -25,8 +26,8 @@ SCORES = {"logit": lambda logits: logits, "probability": softmax}
 
 def main() -> None:
     run = Run.open(Path(sys.argv[1]))
-    model, autocast = run.load_model(), choose_autocast("fp32", torch.device("cpu"))
-    dataset = load_dataset(run.config["train"]["dataset"], image_size=model.backbone.preprocess.height)
+    model, autocast = load_model(run), choose_autocast("fp32", torch.device("cpu"))
+    dataset = load_dataset(run.config.train.dataset, image_size=model.backbone.preprocess.height)
     rows = np.arange(len(model.class_ids))
     val = full_bank_logits(model, dataset.val, autocast=autocast)
     without = {

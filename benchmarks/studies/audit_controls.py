@@ -28,19 +28,18 @@ from pfedge.auditing.attacks.blackbox import listen
 from pfedge.auditing.audit import ATTACKS, attack_by
 from pfedge.auditing.case import AuditSettings, Case
 from pfedge.auditing.statistics.measure import Attack, judge, worst
-from pfedge.guarantees.isolated.train import train_isolated
-from pfedge.guarantees.shared.train import Settings, TrainConfig, train
-from pfedge.guarantees.subject import open_subject
+from pfedge.guarantees import IsolatedConfig, SharedConfig, find_guarantee, train
+from pfedge.runs.config import TrainConfig
 from pfedge.runs.run import MODEL, Run
+from pfedge.training import TrainSettings
 
 RESULTS = Path(__file__).parents[1] / "results" / "audit_controls.json"
 QUIET = Console(quiet=True)
 CLASS = 3
 POSITIVE = {
-    guarantee: TrainConfig(
+    guarantee: find_guarantee(guarantee).config(
         dataset="bloodmnist",
         model_name="builtin:micro",
-        guarantee=guarantee,
         epochs=100,
         batch_size=16,
         train_limit=300,
@@ -49,12 +48,10 @@ POSITIVE = {
 }
 SHADOWS = 4
 NULL = {
-    "shared": TrainConfig(
+    "shared": SharedConfig(
         dataset="digits", model_name="builtin:micro", epochs=5, batch_size=16, lr=2e-3, train_limit=500
     ),
-    "isolated": TrainConfig(
-        dataset="digits", model_name="builtin:micro", guarantee="isolated", epochs=5, batch_size=16, train_limit=500
-    ),
+    "isolated": IsolatedConfig(dataset="digits", model_name="builtin:micro", epochs=5, batch_size=16, train_limit=500),
 }
 
 
@@ -62,9 +59,8 @@ def trained(config: TrainConfig, folder: Path, data_root: Path | None = None) ->
     """Train a run, or open it."""
     if (folder / MODEL).is_file():
         return Run.open(folder)
-    how = train_isolated if config.guarantee == "isolated" else train
-    settings = Settings(out=folder, save_dir=folder, keep=1, eval_every=10**6, data_root=data_root, overwrite=True)
-    return how(config, settings, QUIET)[0]
+    settings = TrainSettings(out=folder, save_dir=folder, keep=1, eval_every=10**6, data_root=data_root, overwrite=True)
+    return train(config, settings, QUIET)[0]
 
 
 def positive(folder: Path, data_root: Path) -> dict[str, Any]:
@@ -119,9 +115,9 @@ def _compare_references(case: Case, other: Run) -> dict[str, Any]:
     """Judge one reference against the others."""
     model = case.load_model(other)
     with Case(other, CLASS, case.settings, QUIET) as theirs:
-        graph = theirs.bundle.graph_path if case.config.guarantee == "shared" else case.bundle.graph_path
+        graph = theirs.bundle.graph_path if case.guarantee.graph_is_trained else case.bundle.graph_path
     case.heard = replace(case.heard, after=listen(graph, model.bank(), case.pool, case.heard.index))
-    again = open_subject(model, model.class_ids, case.pool, looks=case.looks, autocast=case.autocast)
+    again = case.white_box.subject(model, model.class_ids)
     case.subjects = replace(case.subjects, after=again)
     attacks = judge([attack_by(key, case) for key in ATTACKS if key != "reach"], margin=case.settings.margin)
     return {

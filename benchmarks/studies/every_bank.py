@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pfedge.guarantees.isolated.model import IsolatedModel
+from pfedge.guarantees import load_model
+from pfedge.guarantees.isolated import IsolatedModel
 from pfedge.runs.run import Run
 from pfedge_export.parity import torch_logits
 from pfedge_runtime.bundle import Bundle
@@ -29,11 +30,11 @@ from pfedge_runtime.engines import OnnxRuntimeEngine
 def independent_logits(model: IsolatedModel, inputs: NDArray[Any]) -> Callable[[list[int] | None], NDArray[Any]]:
     """Return what gives torch's logits `[B, R]` under the rows at some positions, or all."""
     with torch.no_grad():
-        look = model.eval().look(torch.from_numpy(inputs))
+        frozen = model.eval().run_backbone(torch.from_numpy(inputs))
 
     @torch.no_grad()
     def logits(keep: list[int] | None) -> NDArray[Any]:
-        return model.score(look, keep).numpy()
+        return model.score(frozen, keep).numpy()
 
     return logits
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=8)
     options = parser.parse_args()
     run, bundle = Run.open(options.run), Bundle.open(options.bundle)
-    model = run.load_model()
+    model = load_model(run)
     test = run.load_dataset(model.backbone.image_size).test.sample(options.inputs)
     inputs = test.batch(np.arange(len(test)), model.backbone.preprocess)
     module, engine, bank = model.deployable(), OnnxRuntimeEngine(bundle.graph_path), bundle.bank()

@@ -21,17 +21,20 @@ import numpy as np
 from rich.console import Console
 
 from pfedge.data import Dataset, Split
-from pfedge.guarantees.exact import train as train_exact
-from pfedge.guarantees.shared.train import Settings, TrainConfig, open_dataset
+from pfedge.guarantees import ExactConfig, load_model, train
+from pfedge.runs.config import TrainConfig
+from pfedge.training import TrainSettings, open_dataset, session
 from pfedge_runtime.bank import StatisticsBank
 
 
 def bank_of(config: TrainConfig, data_root: str | None) -> StatisticsBank:
     """Train and return the bank."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(out=Path(folder) / "run", save_dir=Path(folder), data_root=data_root and Path(data_root))
-        run, _ = train_exact.train_exact(config, settings, Console(quiet=True))
-        return run.load_model().bank()
+        settings = TrainSettings(
+            out=Path(folder) / "run", save_dir=Path(folder), data_root=data_root and Path(data_root)
+        )
+        run, _ = train(config, settings, Console(quiet=True))
+        return load_model(run).bank()
 
 
 def sha256(bank: StatisticsBank) -> str:
@@ -39,7 +42,7 @@ def sha256(bank: StatisticsBank) -> str:
     return hashlib.sha256(bank.to_bytes()).hexdigest()
 
 
-def shuffled(config: TrainConfig, settings: Settings, backbone: object) -> Dataset:
+def shuffled(config: TrainConfig, settings: TrainSettings, backbone: object) -> Dataset:
     """Open the data set with every split in another order."""
 
     def mix(split: Split, seed: int) -> Split:
@@ -52,7 +55,7 @@ def shuffled(config: TrainConfig, settings: Settings, backbone: object) -> Datas
 
 def train_without(config: TrainConfig, data_root: str | None) -> None:
     """Read sets of class ids, one a line, and print the digest of a bank trained without each."""
-    train_exact.open_dataset = shuffled
+    session.open_dataset = shuffled
     for line in sys.stdin:
         bank = bank_of(replace(config, exclude=tuple(line.split()), batch_size=7), data_root)
         print(sha256(bank), flush=True)
@@ -67,7 +70,7 @@ def main() -> None:
     parser.add_argument("--subsets", type=int, default=20)
     parser.add_argument("--without", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    config = TrainConfig(dataset=options.dataset, model_name=options.model_name, guarantee="exact")
+    config = ExactConfig(dataset=options.dataset, model_name=options.model_name)
     if options.without:
         train_without(config, options.data_root)
         return

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import tempfile
@@ -28,11 +27,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from pfedge.data import Dataset
-from pfedge.evaluation.forgetting import full_bank_logits
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.exact.model import ExactModel, embed_split
-from pfedge.guarantees.isolated.model import IsolatedModel
-from pfedge.guarantees.isolated.train import isolated_logits
+from pfedge.guarantees import load_model
+from pfedge.guarantees.exact import ExactModel, embed_split
+from pfedge.guarantees.isolated import IsolatedModel, isolated_logits
+from pfedge.guarantees.shared import full_bank_logits
 from pfedge.runs.run import Run
 from pfedge_runtime.bank import decide
 from pfedge_runtime.bundle import Bundle
@@ -64,7 +63,7 @@ class Measured:
 
     def __init__(self, run: Run, dataset: Dataset, *, forget_each: bool = True) -> None:
         """Run the model over the test split as often as its guarantee needs."""
-        model = run.load_model()
+        model = load_model(run)
         forgotten = model.class_ids if forget_each else ()
         self.class_ids, self.labels = model.class_ids, dataset.test.labels
         bank, test = model.bank(), dataset.test
@@ -135,12 +134,12 @@ def forgetting_milliseconds(run: Run) -> tuple[float, int]:
             bundle.bank_path.write_bytes(kept)
             adopt(Bundle.open(bundle.path, state=state))
             times.append(forget(bundle.path, ["0"], state=state).milliseconds)
-        return statistics.median(times), len(kept) // len(run.config["class_ids"])
+        return statistics.median(times), len(kept) // len(run.config.class_ids)
 
 
 def measure_run(run: Run, measured: Measured) -> Outcome:
     """Put together what a run reached."""
-    parameters = run.load_model().trained_parameters()
+    parameters = load_model(run).trained_parameters()
     milliseconds, row_bytes = forgetting_milliseconds(run)
     return Outcome(
         name=f"`{guarantee(run)}`",
@@ -155,7 +154,7 @@ def measure_run(run: Run, measured: Measured) -> Outcome:
 def retraining_lines(retrained: Run, whole: Run, measured: Measured) -> list[str]:
     """Return two lines: a class forgotten, and trained again without it; measured on the test split alike."""
     config = retrained.config
-    (class_id,) = set(whole.config["class_ids"]) - set(config["class_ids"])
+    (class_id,) = set(whole.config.class_ids) - set(config.class_ids)
     again = Measured(retrained, open_test(retrained), forget_each=False)
     kept = tuple(c for c in measured.class_ids if c != class_id)
     lines = []
@@ -165,7 +164,7 @@ def retraining_lines(retrained: Run, whole: Run, measured: Measured) -> list[str
     ):
         numbers = summarise(logits, {class_id: logits}, {class_id: margin}, kept, measured.labels)
         lines.append(
-            f"| `{guarantee(retrained)}`, {config['classes'][class_id]} {name} | {numbers['retained']:.3f} | "
+            f"| `{guarantee(retrained)}`, {config.classes[class_id]} {name} | {numbers['retained']:.3f} | "
             f"{numbers['auroc']:.3f} | {numbers['abstained_at_95']:.3f} | {cost} |"
         )
     return lines
@@ -173,24 +172,22 @@ def retraining_lines(retrained: Run, whole: Run, measured: Measured) -> list[str
 
 def guarantee(run: Run) -> str:
     """Return the guarantee of a run."""
-    name: str = run.config["train"]["guarantee"]
-    return name
+    return run.config.train.guarantee
 
 
 def train_seconds(run: Run) -> float:
     """Return how long a run trained."""
-    seconds: float = json.loads((run.folder / "metrics.json").read_text())["train_seconds"]
-    return seconds
+    return run.metrics.train_seconds or 0.0
 
 
 def open_test(run: Run) -> Dataset:
     """Load the data set of a run."""
-    return run.load_dataset(run.load_model().backbone.image_size, data_root=DATA_ROOT)
+    return run.load_dataset(load_model(run).backbone.image_size, data_root=DATA_ROOT)
 
 
 def measure_baselines(run: Run) -> list[Outcome]:
     """Measure a linear probe and nearest class mean on the embedding of an `exact` run."""
-    model, dataset = run.load_model(), open_test(run)
+    model, dataset = load_model(run), open_test(run)
     started = time.perf_counter()
     train = np.concatenate([part for _, part in embed_split(model.embedding, dataset.train)])
     embedding_seconds = time.perf_counter() - started
@@ -253,7 +250,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/guarantees.md"))
     options = parser.parse_args()
     runs = [Run.open(path) for path in options.runs]
-    tables = [compare([run for run in runs if run.config["dataset_name"] == name]) for name in names(runs)]
+    tables = [compare([run for run in runs if run.config.dataset_name == name]) for name in names(runs)]
     page = options.out.read_text() if options.out.exists() else "<!-- figures -->\n<!-- end -->\n"
     head, _, rest = page.partition("<!-- figures -->")
     tail = rest.partition("<!-- end -->")[2]
@@ -264,25 +261,25 @@ def main() -> None:
 
 def names(runs: list[Run]) -> list[str]:
     """Return the names of the runs' data sets, in order."""
-    return list(dict.fromkeys(run.config["dataset_name"] for run in runs))
+    return list(dict.fromkeys(run.config.dataset_name for run in runs))
 
 
 def compare(runs: list[Run]) -> str:
     """Return the tables of one data set."""
-    whole = {guarantee(run): run for run in runs if not run.config["train"]["exclude"]}
+    whole = {guarantee(run): run for run in runs if not run.config.train.exclude}
     measured = {name: Measured(run, open_test(run)) for name, run in whole.items()}
     outcomes = [measure_run(run, measured[name]) for name, run in whole.items()]
     outcomes += measure_baselines(whole["exact"]) if "exact" in whole else []
     config = runs[0].config
-    backbone = Path(config["train"]["model_name"]).name
+    backbone = Path(config.train.model_name).name
     lines = [
-        f"{config['dataset_name']}, {len(config['class_ids'])} classes, backbone {backbone}:",
+        f"{config.dataset_name}, {len(config.class_ids)} classes, backbone {backbone}:",
         "",
         "| | accuracy | retained | moved | AUROC | abstained | training | forgetting | bytes a row | out of reach |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_line(one) for one in outcomes),
     ]
-    again = [run for run in runs if run.config["train"]["exclude"] and guarantee(run) in whole]
+    again = [run for run in runs if run.config.train.exclude and guarantee(run) in whole]
     if again:
         lines += ["", "| one class | retained | AUROC | abstained | cost |", "|---|---|---|---|---|"]
         for run in again:

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pfedge.backbone.backbone import Backbone, load_backbone
+from pfedge.backbone import Backbone, load_backbone
 from pfedge.data import Split, load_dataset
 
 STRENGTHS = (0.03, 0.3, 3.0)

@@ -33,14 +33,13 @@ from pfedge.auditing.citations import CITATIONS
 from pfedge.auditing.page.page import render
 from pfedge.auditing.retrained import require_finished
 from pfedge.auditing.statistics.measure import ERROR_RATE, INDISTINGUISHABLE, UNDECIDED, Attack, judge, worst
-from pfedge.data.pool import TEST, TRAIN, VAL
+from pfedge.data import TEST, TRAIN, VAL
 from pfedge.errors import RunError
 from pfedge.exporting import AUDIT_SCHEMA
-from pfedge.guarantees.shadows import DEFAULTS
-from pfedge.guarantees.shared.model import PromptBankModel
+from pfedge.guarantees import guarantee_of
 from pfedge.interrupt import TrainingInterruptedError
 from pfedge.progress import bars
-from pfedge.runs.run import METRICS, Model, Run
+from pfedge.runs.run import Run
 from pfedge.version import versions
 from pfedge_runtime.bundle import MANIFEST, class_text, find_class
 from pfedge_runtime.device import DeviceState, FileFloor
@@ -78,7 +77,7 @@ def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Consol
             cannot be loaded.
         AuditInterruptedError: Ctrl-C; the same call goes on.
     """
-    shadows = DEFAULTS[run.config["train"]["guarantee"]] if settings.shadows is None else settings.shadows
+    shadows = guarantee_of(run).shadows if settings.shadows is None else settings.shadows
     if shadows % 2:
         message = f"shadow models come in pairs: choose an even number, not {shadows}"
         raise UsageError(message)
@@ -116,7 +115,7 @@ def _report(case: Case) -> dict[str, Any]:
     return {
         "schema": AUDIT_SCHEMA,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "class": {"id": class_id, "name": case.run.config["classes"][class_id]},
+        "class": {"id": class_id, "name": case.run.config.classes[class_id]},
         "verdict": overall(attacks, same_bank=case.same_bank),
         "margin": settings.margin,
         "error_rate": ERROR_RATE,
@@ -144,16 +143,16 @@ def overall(attacks: Sequence[Attack], *, same_bank: bool) -> str:
 
 def _identity(case: Case) -> dict[str, Any]:
     """Return what is audited, by digests, and how: all that an attack's outcome depends on."""
-    train, (reference, *more) = case.run.config["train"], case.references
+    train, (reference, *more) = case.run.config.train, case.references
     return {
         "run": {
             "name": case.run.name,
-            "dataset": case.run.config["dataset_name"],
-            "guarantee": train["guarantee"],
-            "backbone": Path(train["model_name"]).name,
-            "seed": train["seed"],
+            "dataset": case.run.config.dataset_name,
+            "guarantee": train.guarantee,
+            "backbone": Path(train.model_name).name,
+            "seed": train.seed,
             "model_sha256": sha256_file(case.run.model_file),
-            "backbone_digest": case.run.config["backbone_digest"],
+            "backbone_digest": case.run.config.backbone_digest,
         },
         "bundle": {
             "model_id": case.bundle.manifest.model_id,
@@ -180,7 +179,7 @@ def _identity(case: Case) -> dict[str, Any]:
 def _about_reference(run: Run) -> dict[str, Any]:
     return {
         "model_sha256": sha256_file(run.model_file),
-        "seed": run.config["train"]["seed"],
+        "seed": run.config.train.seed,
         "train_seconds": _train_seconds(run),
     }
 
@@ -203,13 +202,13 @@ def attack_by(key: str, case: Case) -> Attack:
     """Make one of `ATTACKS`; it has no verdict yet."""
     seed = case.settings.seed
     if key == "utility":
-        return utility(case.heard, case.run.config["classes"], seed=seed)
+        return utility(case.heard, case.run.config.classes, seed=seed)
     if key == "membership":
         return membership(case.heard, case.shadows, _why_no_shadows(case), seed=seed)
     if key == "neighbour":
         return neighbour(case.heard, seed=seed)
     if key == "reach":
-        return reach(case.model.trained_parameters(), _norms(case.model), same_bank=case.same_bank)
+        return reach(case.model.trained_parameters(), case.guarantee.shared_norms(case.model), same_bank=case.same_bank)
     how = {"representation": representation, "relearning": relearning, "inversion": inversion}[key]
     with bars(case.console) as progress:
         return how(case.subjects, _ticker(progress, key))
@@ -244,8 +243,7 @@ def _why_no_shadows(case: Case) -> str:
 
 def _train_seconds(run: Run) -> float:
     """Return how long a run trained."""
-    seconds: float = json.loads((run.folder / METRICS).read_text())["train_seconds"]
-    return seconds
+    return run.metrics.train_seconds or 0.0
 
 
 def _compare(case: Case, parts: Path, attacks: tuple[Attack, ...]) -> dict[str, Any] | None:
@@ -275,31 +273,18 @@ def _forgetting_seconds(case: Case) -> float | None:
         where = Path(folder).resolve()
         copy = shutil.copytree(case.bundle.path, where / "bundle")
         device = DeviceState(where / "device", FileFloor(where / "floor"))
-        return forget(copy, [class_text(case.run.config["classes"], case.class_id)], state=device).milliseconds / 1e3
+        return forget(copy, [class_text(case.run.config.classes, case.class_id)], state=device).milliseconds / 1e3
 
 
 def _require_class(run: Run, text: str) -> int:
     """Return the id of a class that the run was trained on, and is not its only one."""
-    class_id, ids = find_class(run.config["classes"], text), run.config["class_ids"]
+    class_id, ids = find_class(run.config.classes, text), run.config.class_ids
     if class_id not in ids:
-        message = f"class {class_id} ({run.config['classes'][class_id]}) was never trained in {run.folder}"
+        message = f"class {class_id} ({run.config.classes[class_id]}) was never trained in {run.folder}"
         raise RunError(message)
     if len(ids) == 1:
         raise LastRowError
     return class_id
-
-
-def _norms(model: Model) -> list[dict[str, Any]]:
-    """Return the norm of what LoRA adds to each weight, and its share of the weight's own."""
-    if not isinstance(model, PromptBankModel):
-        return []
-    found = []
-    for name, module in model.backbone.attention_projections():
-        added = module.get_delta_weight("default").detach()
-        own = module.base_layer.weight.detach()
-        norm = float(added.norm())
-        found.append({"name": name, "norm": norm, "relative": norm / float(own.norm())})
-    return found
 
 
 def _ticker(progress: Progress, name: str) -> Callable[[], None]:

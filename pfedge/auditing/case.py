@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -26,28 +25,21 @@ from rich.console import Console
 from pfedge.auditing.attacks.blackbox import Heard, inputs_to_ask, listen
 from pfedge.auditing.attacks.subjects import Subjects
 from pfedge.auditing.retrained import require_reference, retrained
-from pfedge.backbone.backbone import load_backbone
-from pfedge.compute import choose_autocast, choose_device, computes_bf16
-from pfedge.data import Dataset
-from pfedge.data.pool import LIMIT, Pool, split_digest
+from pfedge.compute import choose_autocast, choose_device
+from pfedge.data import POOL_LIMIT, Dataset, Pool, split_digest
 from pfedge.errors import DataError, RunError
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.exact.model import ExactModel, embed_split
-from pfedge.guarantees.isolated.model import IsolatedModel
-from pfedge.guarantees.isolated.token_cache import Looks
-from pfedge.guarantees.shadows import Shadows, exact_shadows, isolated_shadows, shared_shadows
-from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge.guarantees.shared.train import Settings, TrainConfig, config_of, open_dataset
-from pfedge.guarantees.subject import Features, Subject, open_subject
+from pfedge.guarantees import Model, Shadows, WhiteBox, guarantee_of, load_model
 from pfedge.progress import bars
-from pfedge.runs.run import AUDIT, Model, Run
+from pfedge.runs.config import TrainConfig
+from pfedge.runs.run import AUDIT, Run
+from pfedge.training import TrainSettings, open_dataset
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bundle import MANIFEST, Bundle
 from pfedge_runtime.errors import BundleError
 from pfedge_runtime.files import canonical_json, make_folder, sha256_file, write_atomic
 
 MARGIN = 0.1
-REFERENCES = {"shared": 2, "isolated": 2, "exact": 1}  # statistics are summed: another seed gives the same
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,7 @@ class AuditSettings:
     cache: Path | None = None
     margin: float = MARGIN
     shadows: int | None = None
-    limit: int = LIMIT
+    limit: int = POOL_LIMIT
     seed: int = 0
     compare: bool = False
     compare_epochs: int = 3
@@ -101,6 +93,7 @@ class Case:
         class_id: the class.
         settings: how it is audited.
         console: where progress is shown.
+        guarantee: the run's.
         config: the run's recipe, with data set and backbone where they are now.
         cache: where what takes long is kept.
         device: where torch computes.
@@ -108,10 +101,10 @@ class Case:
     """
 
     def __init__(self, run: Run, class_id: int, settings: AuditSettings, console: Console) -> None:
-        """Begin an audit; nothing is computed yet."""
         self.run, self.class_id, self.settings, self.console = run, class_id, settings, console
         self._stack = ExitStack()
-        recipe = config_of(run.config["train"])
+        recipe = run.config.train
+        self.guarantee = guarantee_of(run)
         self.config: TrainConfig = replace(
             recipe, dataset=settings.dataset or recipe.dataset, model_name=settings.model_name or recipe.model_name
         )
@@ -119,14 +112,14 @@ class Case:
         make_folder(self.cache)
         self.device = choose_device(settings.device)
         self.autocast = choose_autocast(settings.precision, self.device)
-        self.say(f"auditing: forgetting class {class_id} ({run.config['classes'][class_id]}) of {run.folder}")
+        self.say(f"auditing: forgetting class {class_id} ({run.config.classes[class_id]}) of {run.folder}")
 
     def __enter__(self) -> Case:  # noqa: PYI034 -- final in practice
-        """Begin."""
+        """Return the case; leaving it gives the memory and disk of keys and values back."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give back the memory and disk of keys and values."""
+        """Give back what the white box holds."""
         self._stack.close()
 
     def say(self, what: str) -> None:
@@ -145,11 +138,8 @@ class Case:
 
     def load_model(self, run: Run) -> Model:
         """Load the model of this run, or of another on the same backbone, to where it is attacked."""
-        model = run.load_model(self.config.model_name)
-        if not isinstance(model, ExactModel):
-            model.to(self.device)
-        if isinstance(model, PromptBankModel) and computes_bf16(self.autocast) and self.device.type == "cpu":
-            model.backbone.spell_out_attention()
+        model = load_model(run, self.config.model_name)
+        self.guarantee.ready_to_attack(model, self.device, self.autocast)
         return model
 
     @cached_property
@@ -160,17 +150,10 @@ class Case:
         except DataError as error:
             message = f"{error} (an audit needs the data set: say where it is with --dataset or --data-root)"
             raise DataError(message) from error
-        if list(dataset.classes) != self.run.config["classes"]:
+        if dataset.classes != self.run.config.classes:
             message = f"{self.config.dataset} has classes {list(dataset.classes)}, the run has others"
             raise RunError(message)
-        if isinstance(self.model, ExactModel):
-            counts = {class_id: row.count for class_id, row in self.model.bank().classes.items()}
-            if counts != {c: int((dataset.train.labels == c).sum()) for c in counts}:
-                message = (
-                    f"the rows of {self.run.folder} are not of the inputs of {self.config.dataset} alone (--add-to?): "
-                    "there is no reference for them to be compared with"
-                )
-                raise RunError(message)
+        self.guarantee.require_own_data(self.run, self.model, dataset)
         return dataset
 
     @cached_property
@@ -185,7 +168,7 @@ class Case:
         given = self.settings.reference
         if given:
             return tuple(require_reference(self.run, Run.open(path), self.class_id) for path in given)
-        count = self.settings.references or REFERENCES[self.config.guarantee]
+        count = self.settings.references or self.guarantee.references
         digest = split_digest(self.dataset.train, self.model.backbone.preprocess)
         return tuple(
             retrained(
@@ -200,10 +183,10 @@ class Case:
             for further in range(count)
         )
 
-    def train_settings(self) -> Settings:
+    def train_settings(self) -> TrainSettings:
         """Return how anything is trained here."""
         own = self.settings
-        return Settings(
+        return TrainSettings(
             out=self.cache,
             save_dir=self.cache,
             data_root=own.data_root,
@@ -252,8 +235,8 @@ class Case:
     def graphs(self) -> tuple[Path, ...]:
         """The graph that each model is deployed in: another one only where something shared was trained."""
         own = self.bundle.graph_path
-        shared = self.config.guarantee == "shared"
-        return own, own, *(self._export(run).graph_path if shared else own for run in self.references)
+        another = self.guarantee.graph_is_trained
+        return own, own, *(self._export(run).graph_path if another else own for run in self.references)
 
     @cached_property
     def heard(self) -> Heard:
@@ -267,36 +250,23 @@ class Case:
         return Heard(self.class_id, self.pool, index, before, after, reference, tuple(more))
 
     @cached_property
-    def looks(self) -> Looks | None:
-        """Keys and values of the pool, of an `isolated` model."""
-        if not isinstance(self.model, IsolatedModel):
-            return None
-        looks = Looks(self.model, self.pool.split(), self.cache)
-        self._stack.callback(looks.close)
-        with bars(self.console) as progress:
-            bar = progress.add_task("caching keys and values", total=len(self.pool))
-            looks.fill(lambda done: progress.update(bar, completed=done))
-        return looks
-
-    @cached_property
-    def embedding(self) -> Features | None:
-        """The embedding of the pool, of an `exact` model."""
-        if not isinstance(self.model, ExactModel):
-            return None
-        with bars(self.console) as progress:
-            bar = progress.add_task("embedding", total=len(self.pool))
-            parts = []
-            for _, part in embed_split(self.model.embedding, self.pool.split()):
-                parts.append(part)
-                progress.advance(bar, len(part))
-        return np.concatenate(parts)
+    def white_box(self) -> WhiteBox[Any]:
+        """What an attacker computes once of the pool."""
+        made = self.guarantee.white_box(
+            self.model,
+            self.pool,
+            device=self.device,
+            autocast=self.autocast,
+            folder=self.cache,
+            console=self.console,
+        )
+        self._stack.callback(made.close)
+        return made
 
     @cached_property
     def subjects(self) -> Subjects:
         """The models as white boxes."""
-        open_it: Callable[..., Subject] = partial(
-            open_subject, pool=self.pool, looks=self.looks, embedding=self.embedding, autocast=self.autocast
-        )
+        open_it = self.white_box.subject
         reference, *more = self.reference_models
         kept = reference.class_ids
         return Subjects(
@@ -321,34 +291,27 @@ class Case:
             "pool": self.pool.digest,
             "count": count,
             "seed": self.settings.seed,
-            "class": self.class_id if self.config.guarantee == "shared" else None,
+            "class": self.class_id if self.guarantee.graph_is_trained else None,
         }
         path = self.cache / f"shadows-{short_digest(key)}.npz"
         kept = _kept_arrays(path)
         if kept is not None:
             self.say(f"shadow models: {path} is there already")
-            if self.config.guarantee == "isolated":
+            if self.guarantee.after_is_before:
                 kept["after"] = kept["before"][:, :, [c != self.class_id for c in ids]]
             return Shadows(ids, self.class_id, **kept).of(index)
         with bars(self.console) as progress:
             bar = progress.add_task("shadow models", total=None)
-            made = self._train_shadows(count, lambda what: progress.update(bar, description=what))
-        if self.config.guarantee != "exact":  # seconds, and nothing of it need be kept
-            arrays = made.arrays() | ({"after": np.zeros(0)} if self.config.guarantee == "isolated" else {})
-            _save(path, arrays)
+            made = self.white_box.shadows(
+                self.config,
+                self.class_id,
+                count,
+                seed=self.settings.seed,
+                say=lambda what: progress.update(bar, description=what),
+            )
+        if not self.guarantee.shadows_take_seconds:
+            _save(path, made.arrays() | ({"after": np.zeros(0)} if self.guarantee.after_is_before else {}))
         return made.of(index)
-
-    def _train_shadows(self, count: int, say: Callable[[str], None]) -> Shadows:
-        common: dict[str, Any] = {"seed": self.settings.seed, "say": say}
-        if isinstance(self.model, ExactModel) and self.embedding is not None:
-            return exact_shadows(self.model.bank(), self.embedding, self.pool, self.class_id, count, **common)
-        common["autocast"] = self.autocast
-        if isinstance(self.model, IsolatedModel) and self.looks is not None:
-            return isolated_shadows(self.config, self.model, self.looks, self.pool, self.class_id, count, **common)
-        load = partial(load_backbone, self.config.model_name, image_size=self.config.image_size)
-        return shared_shadows(
-            self.config, load, self.model.class_ids, self.pool, self.class_id, count, device=self.device, **common
-        )
 
     @property
     def same_bank(self) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from pfedge.errors import RunError
-from pfedge.guarantees.exact.train import train_exact
-from pfedge.guarantees.isolated.train import train_isolated
-from pfedge.guarantees.shared.train import Settings, TrainConfig, config_of, train
+from pfedge.guarantees import train
+from pfedge.runs.config import TrainConfig
 from pfedge.runs.run import MODEL, RESUME, Run
+from pfedge.training import TrainSettings
 from pfedge_runtime.bundle import class_text
 from pfedge_runtime.files import canonical_json
 
@@ -24,7 +24,13 @@ FREE = {"dataset", "model_name", "exclude", "seed"}  # where things lie may diff
 
 
 def retrained(
-    run: Run, class_id: int, config: TrainConfig, data_digest: str, cache: Path, settings: Settings, console: Console
+    run: Run,
+    class_id: int,
+    config: TrainConfig,
+    data_digest: str,
+    cache: Path,
+    settings: TrainSettings,
+    console: Console,
 ) -> Run:
     """Train the recipe of a run without one class, or open what was trained so before.
 
@@ -41,17 +47,17 @@ def retrained(
         PfedgeError: it cannot be trained.
         TrainingInterruptedError: Ctrl-C; the next call goes on.
     """
-    recipe: dict[str, Any] = {key: value for key, value in run.config["train"].items() if key not in FREE}
+    recipe: dict[str, Any] = {key: value for key, value in run.config.train.to_json().items() if key not in FREE}
     identity = {
         "recipe": {key: str(value) for key, value in recipe.items()} | {"seed": str(config.seed)},
-        "classes": [other for other in run.config["class_ids"] if other != class_id],
-        "backbone": run.config["backbone_digest"],
+        "classes": [other for other in run.config.class_ids if other != class_id],
+        "backbone": run.config.backbone_digest,
         "data": data_digest,
     }
     folder = cache / f"reference-{hashlib.sha256(canonical_json(identity)).hexdigest()[:16]}"
     if (folder / MODEL).is_file():
         return Run.open(folder)
-    without = replace(config, exclude=(*config.exclude, class_text(run.config["classes"], class_id)))
+    without = replace(config, exclude=(*config.exclude, class_text(run.config.classes, class_id)))
     resume = (folder / RESUME).is_file()
     own = replace(settings, out=folder, save_dir=folder, resume=resume, overwrite=not resume, keep=1, eval_every=10**6)
     console.print(
@@ -59,8 +65,7 @@ def retrained(
         highlight=False,
         soft_wrap=True,
     )
-    how = {"shared": train, "isolated": train_isolated, "exact": train_exact}[config.guarantee]
-    return how(without, own, console)[0]
+    return train(without, own, console)[0]
 
 
 def require_finished(run: Run) -> None:
@@ -81,15 +86,15 @@ def require_reference(run: Run, reference: Run, class_id: int) -> Run:
         RunError: it is not of the same recipe without the class.
     """
     require_finished(reference)
-    wanted = [other for other in run.config["class_ids"] if other != class_id]
-    if reference.config["class_ids"] != wanted:
-        message = f"{reference.folder} has rows {reference.config['class_ids']}; the reference must have {wanted}"
+    wanted = [other for other in run.config.class_ids if other != class_id]
+    if list(reference.config.class_ids) != wanted:
+        message = f"{reference.folder} has rows {list(reference.config.class_ids)}; the reference must have {wanted}"
         raise RunError(message)
-    ours, theirs = config_of(run.config["train"]), config_of(reference.config["train"])
-    differ = sorted(key for key in vars(ours) if key not in FREE and getattr(ours, key) != getattr(theirs, key))
-    if run.config["backbone_digest"] != reference.config["backbone_digest"]:
+    ours, theirs = run.config.train.to_json(), reference.config.train.to_json()
+    differ = sorted(key for key in ours if key not in FREE and ours[key] != theirs[key])
+    if run.config.backbone_digest != reference.config.backbone_digest:
         differ.append("backbone")
-    if run.config["classes"] != reference.config["classes"]:
+    if run.config.classes != reference.config.classes:
         differ.append("classes")
     if differ:
         message = f"{reference.folder} is no reference for {run.folder}: it differs in {', '.join(differ)}"

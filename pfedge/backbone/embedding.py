@@ -93,10 +93,10 @@ class Embedding(nn.Module):
         for number, block in enumerate(self.backbone.blocks[: self.spec.blocks[-1]], start=1):
             tokens = block(tokens)
             if number in self.spec.blocks:
-                parts.append(self.look(tokens))
+                parts.append(self.pool(tokens))
         return self.project(parts)
 
-    def look(self, tokens: Tensor) -> Tensor:
+    def pool(self, tokens: Tensor) -> Tensor:
         """Return what one block gives: CLS and mean of the other tokens, each normalised, `[B, 2 D]`."""
         both = torch.stack([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
         return F.layer_norm(both.float(), both.shape[-1:]).flatten(1)

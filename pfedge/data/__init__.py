@@ -7,92 +7,25 @@ A name is one of: a MedMNIST 2D set (`bloodmnist`), `cifar10`, `cifar100`, `esc1
 `digits` (scikit-learn's handwritten digits, no file needed), the path of an `.npz` in MedMNIST's array layout, or
 the path of a folder of images or sounds (`pfedge.data.files`). A folder that is called like a known set is
 `./bloodmnist`.
+
+It may import `pfedge.errors` and what the runtime knows of inputs; it knows nothing of backbones.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from pfedge.data.audio import AUDIO_SETS, is_published_audio, load_audio, load_published
-from pfedge.data.cifar import CIFAR_SETS, load_cifar
 from pfedge.data.dataset import Dataset, Split
-from pfedge.data.digits import load_digits
-from pfedge.data.files import folder_kind, load_folder
-from pfedge.data.medmnist import MEDMNIST_SETS, load_medmnist
-from pfedge.data.npz import load_npz
-from pfedge.errors import DataError
+from pfedge.data.loading import data_kind, load_dataset
+from pfedge.data.pool import POOL_LIMIT, TEST, TRAIN, VAL, Pool, split_digest
+from pfedge.data.views import several_views
 
-__all__ = ["Dataset", "Split", "data_kind", "load_dataset"]
-
-KNOWN = ("digits", *MEDMNIST_SETS, *CIFAR_SETS, *AUDIO_SETS)
-
-
-def data_kind(name: str) -> str:
-    """Return `audio` or `image`: what a data set holds, without loading it."""
-    path = _path(name)
-    if name in KNOWN or not path.is_dir():
-        return "audio" if name in AUDIO_SETS else "image"
-    return "audio" if is_published_audio(path) else folder_kind(path)
-
-
-def _path(name: str) -> Path:
-    """Return a path whose `~` is spelled out."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        message = f"there is no data set {name}: nobody of that name has a home folder here"
-        raise DataError(message) from error
-
-
-def load_dataset(
-    name: str,
-    *,
-    image_size: int | None = None,
-    data_root: Path | None = None,
-    size: int | None = None,
-    train_split: str | None = None,
-    test_fold: int | None = None,
-    source_column: str | None = None,
-    download: bool = True,
-) -> Dataset:
-    """Load a data set by name or path.
-
-    Args:
-        name: see the module's docstring.
-        image_size: side in pixels of what the backbone sees; chooses among MedMNIST's sizes.
-        data_root: where the files of known sets lie; None is MedMNIST's own default, `~/.medmnist`.
-        size: MedMNIST size 28, 64, 128 or 224; None takes the smallest that is not below `image_size`.
-        train_split: the split to train on; None is `train`.
-        test_fold: the fold to test on, where a set has folds; None is the last.
-        source_column: says where each input comes from: of an .npz the arrays `{train,val,test}_<column>`, of an image
-            folder a column of `{train,val,test}/metadata.csv` beside its column `file_name`.
-        download: fetch a missing MedMNIST file.
-
-    Raises:
-        DataError: there is no such data set, or it is damaged, incomplete or of another kind.
-    """
-    path = _path(name)
-    if name == "digits":
-        dataset = load_digits()
-    elif name in MEDMNIST_SETS:
-        dataset = load_medmnist(name, root=data_root, size=size, image_size=image_size or 0, download=download)
-    elif name in CIFAR_SETS:
-        dataset = load_cifar(name, root=data_root)
-    elif name in AUDIO_SETS:
-        dataset = load_audio(name, root=data_root, test_fold=test_fold)
-    elif path.suffix == ".npz":
-        dataset = load_npz(path, source_column=source_column)
-    elif path.is_dir():
-        published = is_published_audio(path)
-        dataset = (
-            load_published(path, test_fold=test_fold)
-            if published
-            else load_folder(path, test_fold=test_fold, source_column=source_column)
-        )
-    else:
-        message = f"no data set {name!r}: not a folder, not an .npz, and not among {', '.join(KNOWN)}"
-        raise DataError(message)
-    if source_column is not None and dataset.train.sources is None:
-        message = f"{name} has no column {source_column!r}: sources come with an .npz or a folder with metadata.csv"
-        raise DataError(message)
-    return dataset.train_on(train_split or "train")
+__all__ = [
+    "POOL_LIMIT",
+    "TEST",
+    "TRAIN",
+    "VAL",
+    "Dataset",
+    "Pool",
+    "Split",
+    "data_kind",
+    "load_dataset",
+    "several_views",
+    "split_digest",
+]

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfedge.data import Dataset, Split
+from pfedge.data.dataset import Dataset, Split
 from pfedge_runtime.inputs import Preprocess
 
 TRAIN, VAL, TEST = 0, 1, 2
-LIMIT = 300
+POOL_LIMIT = 300
 BATCH = 64
 
 

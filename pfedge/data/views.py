@@ -1,6 +1,7 @@
 """Several views of each training image, the same every time, so that what a backbone makes of them can be cached.
 
-    split = views(dataset.train, count=4, seed=42)      # N images become 4 N: view v of image i stands at v * N + i
+    split = several_views(dataset.train, count=4, seed=42)
+    # N images become 4 N: view v of image i stands at v * N + i
 
 View 0 is the image itself. The others are random crops of 70 to 100 % of its area, half of them mirrored.
 """
@@ -19,7 +20,7 @@ SMALLEST_AREA = 0.7
 Pixels = NDArray[np.uint8]
 
 
-def views(split: Split, count: int, seed: int) -> Split:
+def several_views(split: Split, count: int, seed: int) -> Split:
     """Return a split of `count` views of each image; a view is decided by seed, image and number alone.
 
     Its items raise `DataError` where they are sounds.

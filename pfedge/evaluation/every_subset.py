@@ -1,7 +1,7 @@
 """Forgetting every set of classes at once, where rows are independent or sums.
 
-    scores = ExactScores(model.bank(), embedding)           # embedded once
-    evaluation = evaluate_every_subset(scores, target)      # all 2**K - 2 proper subsets
+    scores = guarantee_of(run).scores(model, split, console)    # the backbone runs once
+    evaluation = evaluate_every_subset(scores, split.labels)    # all 2**K - 2 proper subsets
 
 What an input looks like is computed once; what a smaller bank makes of it is algebra. Nothing here runs a backbone.
 """
@@ -23,42 +23,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pfedge.evaluation.forgetting import forget_sets, require_sizes
-from pfedge_runtime.bank import Bank, decide
+from pfedge.guarantees import Scores
+from pfedge_runtime.bank import decide
 
 ALL_SUBSETS = 16
-
-
-class Scores:
-    """The graph's outputs for a smaller bank, without the graph.
-
-    Attributes:
-        bank: all rows.
-        embedding: float32 `[N, E]`, of all inputs.
-    """
-
-    def __init__(self, bank: Bank, embedding: NDArray[np.float32]) -> None:
-        """Take what was computed once."""
-        self.bank, self.embedding = bank, embedding
-
-    def logits(self, bank: Bank) -> NDArray[np.float32]:
-        """Return the logits `[N, R]` under a bank of some of the rows."""
-        parts = bank.graph_inputs()
-        logits: NDArray[np.float32] = self.embedding @ parts["head_weight"].T + parts["head_bias"]
-        return logits
-
-
-class IndependentScores(Scores):
-    """Where rows are independent: the logits under any bank are columns of those under the full one."""
-
-    def __init__(self, bank: Bank, logits: NDArray[np.float32]) -> None:
-        """Take the logits `[N, R]` of all rows."""
-        super().__init__(bank, np.zeros((len(logits), 0), dtype=np.float32))
-        self._logits = logits
-        self._column = {class_id: position for position, class_id in enumerate(bank.class_ids)}
-
-    def logits(self, bank: Bank) -> NDArray[np.float32]:
-        """Return the logits `[N, R]` under a bank of some of the rows."""
-        return self._logits[:, [self._column[class_id] for class_id in bank.class_ids]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""Measuring a model: accuracy under each prompt mode, and what forgetting does to every subset of classes.
+"""What forgetting does to every subset of classes, where each smaller bank needs a pass of its own (`shared`).
 
-    accuracy_by_mode(model, split, labels, ...)        # {"full_bank_shuffle": 0.96, ...}
     evaluate_forgetting(model, split, labels, ...)     # one ForgettingAtK for k = 1, K // 2, K - 1
 
 A forgotten class is counted in two ways. *Prompt dropped only* is the paper's: the row's prompt is gone from
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -21,112 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
-from torch import Tensor
 
 from pfedge.data import Split
-from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge.guarantees.shared.prompting import MODES, choose_rows
+from pfedge.guarantees import RowLabels
+from pfedge.guarantees.shared import PromptBankModel, tokens_of
 from pfedge_runtime.errors import UsageError
 
 BATCH_SIZE = 64
 Logits = NDArray[np.float32]
-
-
-class RowLabels:
-    """Maps class ids to positions in the bank."""
-
-    def __init__(self, class_ids: Sequence[int]) -> None:
-        """Take the class ids of the rows, in bank order."""
-        self.class_ids = tuple(class_ids)
-        self._position = torch.full((max(class_ids) + 1,), -1, dtype=torch.int64)
-        self._position[list(class_ids)] = torch.arange(len(class_ids))
-
-    def positions(self, labels: NDArray[np.int64]) -> Tensor:
-        """Return int64 `[B]`; every label must have a row."""
-        return self._position[torch.from_numpy(labels)]
-
-
-def _tokens(
-    model: PromptBankModel, split: Split, autocast: AbstractContextManager[Any], batch_size: int
-) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Yield embedded inputs `[B, 1 + N, D]` and their labels, in evaluation mode, without gradients."""
-    model.eval()
-    for start in range(0, len(split), batch_size):
-        index = np.arange(start, min(start + batch_size, len(split)))
-        inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
-        with torch.no_grad(), autocast:
-            tokens = model.backbone.embed(inputs)
-        yield tokens, split.labels[index]  # outside: a suspended generator must not hold the context open
-
-
-def full_bank_logits(
-    model: PromptBankModel,
-    split: Split,
-    *,
-    autocast: AbstractContextManager[Any],
-    batch_size: int = BATCH_SIZE,
-    keep: Sequence[int] | None = None,
-) -> Logits:
-    """Return logits `[N, R]` with the prompts of the rows at positions `keep` (None: all) in bank order."""
-    rows = torch.arange(len(model.class_ids)) if keep is None else torch.tensor(list(keep), dtype=torch.int64)
-    chunks = []
-    for tokens, _ in _tokens(model, split, autocast, batch_size):
-        with torch.no_grad(), autocast:
-            chunks.append(model.score(tokens, rows.expand(len(tokens), -1)).float().cpu().numpy())
-    return np.concatenate(chunks) if chunks else np.zeros((0, len(model.class_ids)), dtype=np.float32)
-
-
-def accuracy_by_mode(
-    model: PromptBankModel,
-    split: Split,
-    labels: RowLabels,
-    *,
-    seed: int,
-    autocast: AbstractContextManager[Any],
-    batch_size: int = BATCH_SIZE,
-    progress: Progress | None = None,
-) -> dict[str, float]:
-    """Return the accuracy in each of the reference's modes, over the images that have a row."""
-    split = split.only(labels.class_ids)
-    size = len(labels.class_ids)
-    correct = dict.fromkeys((mode.name for mode in MODES), 0)
-    generators = {name: torch.Generator().manual_seed(seed) for name in correct}
-    bar = progress.add_task("modes", total=len(split)) if progress else None
-    for tokens, ids in _tokens(model, split, autocast, batch_size):
-        target = labels.positions(ids)
-        for name in correct:
-            with torch.no_grad(), autocast:
-                if name == "infer_best":
-                    logits = infer_best(model, tokens)
-                else:
-                    rows = choose_rows(name, target, bank_size=size, generator=generators[name])
-                    logits = model.score(tokens, rows)
-            correct[name] += int((logits.argmax(1).cpu() == target).sum())
-        if progress and bar is not None:
-            progress.advance(bar, len(ids))
-    if progress and bar is not None:
-        progress.remove_task(bar)
-    return {name: count / max(1, len(split)) for name, count in correct.items()}
-
-
-def infer_best(model: PromptBankModel, tokens: Tensor) -> Tensor:
-    """Return the elementwise maximum `[B, R]` over the R logit vectors under one row each."""
-    each = [
-        model.score(tokens, torch.full((len(tokens), 1), position, dtype=torch.int64))
-        for position in range(len(model.class_ids))
-    ]
-    return torch.stack(each).amax(dim=0)
-
-
-def confusion_matrix(
-    model: PromptBankModel, split: Split, labels: RowLabels, *, classes: int, autocast: AbstractContextManager[Any]
-) -> NDArray[np.int64]:
-    """Return counts `[true, predicted]` over all classes, for the images that have a row, under the full bank."""
-    split = split.only(labels.class_ids)
-    predicted = np.array(labels.class_ids)[full_bank_logits(model, split, autocast=autocast).argmax(1)]
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (split.labels, predicted), 1)
-    return matrix
 
 
 @dataclass(frozen=True)
@@ -245,7 +146,7 @@ def evaluate_forgetting(
     """
     require_sizes(sizes, len(labels.class_ids))
     split = split.only(labels.class_ids)
-    embedded = list(_tokens(model, split, autocast, batch_size)) if _fits(model, split) else None
+    embedded = list(tokens_of(model, split, autocast, batch_size)) if _fits(model, split) else None
     results = []
     for k in sizes or forget_sizes(len(labels.class_ids)):
         sets = forget_sets(labels.class_ids, k, limit=limit, seed=seed)
@@ -255,7 +156,7 @@ def evaluate_forgetting(
             keep = [p for p, class_id in enumerate(labels.class_ids) if class_id not in forgotten]
             rows = torch.tensor(keep)
             chunks = []
-            for tokens, _ in embedded if embedded is not None else _tokens(model, split, autocast, batch_size):
+            for tokens, _ in embedded if embedded is not None else tokens_of(model, split, autocast, batch_size):
                 with torch.no_grad(), autocast:
                     chunks.append(model.score(tokens, rows.expand(len(tokens), -1)).float().cpu().numpy())
             subsets.append(

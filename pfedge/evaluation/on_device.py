@@ -64,6 +64,23 @@ class BundleEvaluation:
         classes = [vars(outcome) for outcome in self.outcomes]
         return {"bundle": str(self.bundle), "accuracy": self.accuracy, "classes": classes}
 
+    def show(self, console: Console) -> None:
+        """Print a table."""
+        table = Table(title=f"{self.bundle}: accuracy {self.accuracy:.3f} on the classes that have a row")
+        for heading in ("class", "row", "inputs", "accuracy", "abstained", "called"):
+            table.add_column(heading, justify="left" if heading in {"class", "row", "called"} else "right")
+        for outcome in self.outcomes:
+            count = max(1, outcome.inputs)
+            table.add_row(
+                f"{outcome.class_id} {outcome.name}",
+                "yes" if outcome.covered else "no",
+                str(outcome.inputs),
+                f"{outcome.correct / count:.3f}" if outcome.covered else "no output",
+                f"{outcome.abstained / count:.3f}",
+                ", ".join(f"{name} {number}" for name, number in list(outcome.answers.items())[:NAMED]),
+            )
+        console.print(table)
+
 
 def evaluate_bundle(classifier: Classifier, dataset: Dataset, console: Console, *, limit: int = 0) -> BundleEvaluation:
     """Predict a data set's test split, at most `limit` inputs of it (0: all), and count by class.
@@ -101,21 +118,3 @@ def evaluate_bundle(classifier: Classifier, dataset: Dataset, console: Console, 
             )
         )
     return BundleEvaluation(classifier.bundle.path, tuple(outcomes))
-
-
-def show_bundle(evaluation: BundleEvaluation, console: Console) -> None:
-    """Print the outcome as a table."""
-    table = Table(title=f"{evaluation.bundle}: accuracy {evaluation.accuracy:.3f} on the classes that have a row")
-    for heading in ("class", "row", "inputs", "accuracy", "abstained", "called"):
-        table.add_column(heading, justify="left" if heading in {"class", "row", "called"} else "right")
-    for outcome in evaluation.outcomes:
-        count = max(1, outcome.inputs)
-        table.add_row(
-            f"{outcome.class_id} {outcome.name}",
-            "yes" if outcome.covered else "no",
-            str(outcome.inputs),
-            f"{outcome.correct / count:.3f}" if outcome.covered else "no output",
-            f"{outcome.abstained / count:.3f}",
-            ", ".join(f"{name} {number}" for name, number in list(outcome.answers.items())[:NAMED]),
-        )
-    console.print(table)

@@ -1,10 +1,10 @@
 """The run folder: what `pfedge train` leaves and every later verb reads.
 
     run = Run.open(Path("checkpoints/bloodmnist_seed_42"))        # or one epoch's .safetensors
-    model = run.load_model()
+    model = pfedge.guarantees.load_model(run)
 
 `model.safetensors` holds the rows and LoRA, with the run's configuration in its metadata; `config.json` is
-the same configuration for people; `metrics.json` and the plots say how it went. The optimizer's state lies
+the same configuration for people; `metrics.json` and the plots say how it went. What `--resume` goes on from lies
 apart, in `resume.safetensors`, and goes when training ends: Adam's moments remember rows too.
 """
 
@@ -16,24 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.embedding import load_embedding
 from pfedge.data import Dataset, load_dataset
-from pfedge.errors import BackboneError, RunError
-from pfedge.guarantees.exact.model import ExactModel
-from pfedge.guarantees.isolated.model import IsolatedModel
-from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge_runtime.bank import StatisticsBank
+from pfedge.errors import RunError
+from pfedge.runs.config import RunConfig
+from pfedge.runs.metrics import EpochRecord, Metrics
 from pfedge_runtime.files import write_atomic
-
-Trainable = PromptBankModel | IsolatedModel
-Model = Trainable | ExactModel
 
 FORMAT = "pfedge-run/1"
 METADATA = "pfedge"
@@ -42,38 +33,48 @@ CONFIG = "config.json"
 METRICS = "metrics.json"
 RESUME = "resume.safetensors"
 AUDIT = "audit"
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """Where training stands: the epoch under way (from 1), steps done in it, and the epochs' records so far."""
-
-    epoch: int
-    step: int
-    history: list[dict[str, Any]]
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Run:
     """A run folder or one of its checkpoints.
 
+    `create` begins one and refuses to replace another. While it trains, `save_progress` writes what `--resume` needs
+    and `save_checkpoint` what each epoch learned. `finish` writes the model and removes the former. From then on `open`
+    finds it, and nothing changes it but `pfedge forget --sweep`.
+
     Attributes:
         folder: where metrics, plots and evaluations go.
-        config: what it was trained on and how; see `pfedge.guarantees.shared.train`.
+        config: what it was trained on and how.
         model_file: the rows and LoRA.
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     model_file: Path
 
     @property
     def name(self) -> str:
         """The prefix of the reference's file names: `<dataset>_seed_<seed>`."""
-        return f"{self.config['dataset_name']}_seed_{self.config['train']['seed']}"
+        return f"{self.config.dataset_name}_seed_{self.config.train.seed}"
+
+    @property
+    def metrics(self) -> Metrics:
+        """How training went.
+
+        Raises:
+            RunError: the file that says so is missing or damaged.
+        """
+        path = self.folder / METRICS
+        try:
+            return Metrics.from_json(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            message = f"{path} is missing or damaged: {error}"
+            raise RunError(message) from error
 
     @classmethod
-    def create(cls, folder: Path, config: dict[str, Any], *, resume: bool, overwrite: bool) -> Run:
+    def create(cls, folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Run:
         """Begin a run, or go on with an interrupted one of the same configuration.
 
         Raises:
@@ -86,9 +87,10 @@ class Run:
             message = f"nothing to resume: {folder} {why}"
             raise RunError(message)
         if resume:
-            before = _read(state)[0]
-            changed = sorted(key for key in config["train"] if before["train"].get(key) != config["train"][key])
-            if changed or before["backbone_digest"] != config["backbone_digest"]:
+            before = _read(state).config
+            ours, theirs = config.train.to_json(), before.train.to_json()
+            changed = sorted(name for name, value in ours.items() if theirs[name] != value)
+            if changed or before.backbone_digest != config.backbone_digest:
                 message = f"cannot resume {folder}: it was begun with another {', '.join(changed) or 'backbone'}"
                 raise RunError(message)
         elif not overwrite and (run.model_file.exists() or state.exists()):
@@ -100,7 +102,7 @@ class Run:
             for old in (run.model_file, state, folder / METRICS, *folder.glob(f"{run.name}_*"), *folder.glob("*.png")):
                 old.unlink(missing_ok=True)
             shutil.rmtree(folder / AUDIT, ignore_errors=True)  # bundles of the old rows, references, shadows
-        write_atomic(folder / CONFIG, _pretty(config))
+        write_atomic(folder / CONFIG, _pretty(config.to_json()))
         return run
 
     @classmethod
@@ -115,50 +117,14 @@ class Run:
                 why = "its training is not finished (train --resume)" if (path / RESUME).is_file() else f"no {MODEL}"
                 message = f"{path} is not a finished run: {why}"
                 raise RunError(message)
-            return cls(path, _read(path / MODEL)[0], path / MODEL)
+            return cls(path, _read(path / MODEL).config, path / MODEL)
         if not path.is_file():
             message = f"no run at {path}: give a run folder or a checkpoint"
             raise RunError(message)
         if path.suffix == ".pt":
             message = f"{path} is a torch file: pfedge import-reference turns a checkpoint of the reference into a run"
             raise RunError(message)
-        return cls(path.parent, _read(path)[0], path)
-
-    def load_model(self, model_name: str | None = None) -> Model:
-        """Load the backbone, check that it is the one trained on, and put the rows and LoRA in.
-
-        Args:
-            model_name: where the backbone is now, if not where it was in training.
-
-        Raises:
-            BackboneError: it cannot be loaded, or its weights are not those of training.
-            RunError: the model file is damaged.
-        """
-        train = self.config["train"]
-        name = model_name or train["model_name"]
-        try:
-            backbone = load_backbone(name, image_size=train["image_size"])
-        except BackboneError as error:
-            message = f"{error} (a run needs the backbone it was trained on: say where it is with --model-name)"
-            raise BackboneError(message) from error
-        if backbone.digest != self.config["backbone_digest"]:
-            message = f"the weights of {name} are not those that {self.folder} was trained on"
-            raise BackboneError(message)
-        if train["guarantee"] == "exact":
-            return ExactModel(load_embedding(backbone, self.config["embedding"]), self._rows(self.model_file)[0])
-        rows: dict[str, Any] = {"class_ids": self.config["class_ids"], "tokens_per_class": train["tokens_per_class"]}
-        model: Trainable
-        if train["guarantee"] == "isolated":
-            spec = load_embedding(backbone, self.config["embedding"]).spec
-            model = IsolatedModel(backbone, spec=spec, **rows)
-        else:
-            model = PromptBankModel(backbone, **rows)
-        try:
-            model.load_trained_state(_read(self.model_file)[1])
-        except (KeyError, RuntimeError) as error:
-            message = f"{self.model_file} does not fit its own configuration: {error}"
-            raise RunError(message) from error
-        return model.eval()
+        return cls(path.parent, _read(path).config, path)
 
     def load_dataset(
         self,
@@ -173,118 +139,89 @@ class Run:
         Raises:
             DataError: it cannot be used.
         """
-        train = self.config["train"]
+        train = self.config.train
         return load_dataset(
-            dataset or train["dataset"],
+            dataset or train.dataset,
             image_size=image_size,
             data_root=data_root,
-            size=train["size"],
-            test_fold=train.get("test_fold"),
+            size=train.size,
+            test_fold=train.test_fold,
             download=download,
         )
 
-    def save_state(self, model: Trainable, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-        """Save all that `--resume` needs."""
-        tensors = {f"model.{name}": tensor for name, tensor in model.trained_state().items()}
-        for index, entry in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value.cpu() for key, value in entry.items()}
-        self._write(self.folder / RESUME, tensors, state=vars(state))
-
-    def load_state(self, model: Trainable, optimizer: torch.optim.Optimizer) -> TrainState:
-        """Put a saved state back into the model and the optimizer.
+    def read_model(self) -> RunFile:
+        """Read what was trained.
 
         Raises:
             RunError: the file is damaged.
         """
-        path = self.folder / RESUME
-        _, tensors, extra = _read(path, extra="state")
-        try:
-            model.load_trained_state(
-                {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-            )
-            entries: dict[int, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                kind, _, rest = name.partition(".")
-                if kind == "optimizer":
-                    index, _, key = rest.partition(".")
-                    entries.setdefault(int(index), {})[key] = value
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": entries, "param_groups": groups})
-            return TrainState(**extra)
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            message = f"{path} is damaged: {error}"
-            raise RunError(message) from error
+        return _read(self.model_file)
 
-    def save_checkpoint(self, model: Trainable, folder: Path, epoch: int, *, keep: int) -> Path:
+    def save_progress(self, tensors: Tensors, **about: Any) -> None:  # noqa: ANN401 -- JSON
+        """Write what `--resume` needs."""
+        self.write(self.folder / RESUME, tensors, **about)
+
+    def read_progress(self) -> RunFile:
+        """Read what `save_progress` wrote.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return _read(self.folder / RESUME)
+
+    def save_checkpoint(self, tensors: Tensors, folder: Path, epoch: int, *, keep: int) -> Path:
         """Write `<dataset>_seed_<seed>_<epoch>.safetensors`; with `keep` > 0 remove all but the last ones."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}_{epoch}.safetensors"
-        self._write(path, model.trained_state())
+        self.write(path, tensors)
         if keep and epoch > keep:
             (folder / f"{self.name}_{epoch - keep}.safetensors").unlink(missing_ok=True)
         return path
 
-    def write_accuracies(self, folder: Path, history: list[dict[str, Any]]) -> None:
-        """Write the reference's `<dataset>_seed_<seed>_accuracies.json`: mode -> accuracy per epoch looked at."""
-        looks = [record["accuracy"] for record in history if "accuracy" in record]
-        table = {mode: [look[mode] for look in looks] for mode in looks[0]} if looks else {}
+    def write_accuracies(self, folder: Path, history: tuple[EpochRecord, ...]) -> None:
+        """Write the reference's `<dataset>_seed_<seed>_accuracies.json`: mode -> accuracy of each epoch measured."""
+        measured = [record.accuracy for record in history if record.accuracy is not None]
+        table = {mode: [accuracy[mode] for accuracy in measured] for mode in measured[0]} if measured else {}
         write_atomic(folder / f"{self.name}_accuracies.json", _pretty(table))
 
-    def finish(self, model: Trainable, metrics: dict[str, Any]) -> None:
-        """Write the model and the metrics, and remove the optimizer's state."""
-        self._write(self.model_file, model.trained_state())
-        write_atomic(self.folder / METRICS, _pretty(metrics))
+    def finish(self, tensors: Tensors, metrics: Metrics, **about: Any) -> None:  # noqa: ANN401 -- JSON
+        """Write the model, the configuration and the metrics, and remove what `--resume` would need."""
+        self.write(self.model_file, tensors, **about)
+        write_atomic(self.folder / METRICS, _pretty(metrics.to_json()))
+        write_atomic(self.folder / CONFIG, _pretty(self.config.to_json()))
         (self.folder / RESUME).unlink(missing_ok=True)
 
-    def save_rows(self, bank: StatisticsBank, next_input: int) -> None:
-        """Save sums under way: what is summed so far, and the index of the input to go on with."""
-        self._write(self.folder / RESUME, _tensors(bank), bank=bank.about(), next=next_input)
-
-    def load_rows(self) -> tuple[StatisticsBank, int]:
-        """Return what `save_rows` saved.
-
-        Raises:
-            RunError: the file is damaged.
-        """
-        bank, extra = self._rows(self.folder / RESUME)
-        return bank, int(extra["next"])
-
-    def finish_rows(self, bank: StatisticsBank, metrics: dict[str, Any]) -> None:
-        """Write a bank of statistics as the model, the metrics, and remove the sums under way."""
-        self._write(self.model_file, _tensors(bank), bank=bank.about())
-        write_atomic(self.folder / METRICS, _pretty(metrics))
-        write_atomic(self.folder / CONFIG, _pretty(self.config))
-        (self.folder / RESUME).unlink(missing_ok=True)
-
-    def _rows(self, path: Path) -> tuple[StatisticsBank, dict[str, Any]]:
-        """Read the statistics in a file, and all of its metadata."""
-        about, tensors = _read_file(path)
-        try:
-            arrays = {name: value.numpy().copy() for name, value in tensors.items()}
-            return StatisticsBank.from_tensors(arrays, about["bank"], source=str(path)), about
-        except (KeyError, TypeError) as error:
-            message = f"{path} is damaged: {error!r}"
-            raise RunError(message) from error
-
-    def _write(self, path: Path, tensors: dict[str, Tensor], **extra: Any) -> None:  # noqa: ANN401 -- JSON
-        about = json.dumps({"format": FORMAT, "config": self.config, **extra})
+    def write(self, path: Path, tensors: Tensors, **about: Any) -> None:  # noqa: ANN401 -- JSON
+        """Write a file of this run: tensors, the configuration, and what else belongs to them."""
+        text = json.dumps({"format": FORMAT, "config": self.config.to_json(), **about})
         # one metadata entry only: safetensors writes several in random order, and equal runs shall give equal files
-        data = save({name: value.contiguous() for name, value in tensors.items()}, metadata={METADATA: about})
+        data = save({name: value.contiguous() for name, value in tensors.items()}, metadata={METADATA: text})
         write_atomic(path, data)
 
 
-def _read(path: Path, *, extra: str | None = None) -> tuple[Any, ...]:
-    """Return configuration and tensors of a file written by `Run`, and one more metadata value if asked for."""
-    about, tensors = _read_file(path)
-    try:
-        return (about["config"], tensors) if extra is None else (about["config"], tensors, about[extra])
-    except KeyError as error:
-        message = f"{path} is damaged or not a pfedge run: {error}"
-        raise RunError(message) from error
+@dataclass(frozen=True, eq=False)
+class RunFile:
+    """A file that a `Run` wrote.
+
+    Attributes:
+        path: the file.
+        config: of its run.
+        tensors: by name.
+        about: all of its metadata.
+    """
+
+    path: Path
+    config: RunConfig
+    tensors: Tensors
+    about: dict[str, Any]
 
 
-def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return metadata and tensors of a file written by `Run`."""
+def _read(path: Path) -> RunFile:
+    """Read a file that a `Run` wrote.
+
+    Raises:
+        RunError: it is damaged or of another format.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
@@ -296,11 +233,11 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         found = about.get("format") if isinstance(about, dict) else about
         message = f"{path} is not a pfedge run of format {FORMAT}: its format is {found}"
         raise RunError(message)
-    return about, tensors
-
-
-def _tensors(bank: StatisticsBank) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(array)) for name, array in bank.tensors().items()}
+    try:
+        return RunFile(path, RunConfig.from_json(about["config"]), tensors, about)
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"{path} is damaged or not a pfedge run: {error}"
+        raise RunError(message) from error
 
 
 def _pretty(value: Any) -> bytes:  # noqa: ANN401 -- JSON

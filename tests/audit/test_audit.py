@@ -30,9 +30,9 @@ from pfedge.auditing.statistics.measure import (
 )
 from pfedge.errors import DataError, RunError
 from pfedge.exporting import ExportSettings, export_run, read_audits
-from pfedge.guarantees.exact.train import train_exact
-from pfedge.guarantees.shared.train import Settings, TrainConfig
+from pfedge.guarantees import ExactConfig, IsolatedConfig, train
 from pfedge.runs.run import Run
+from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import BundleError, LastRowError, UnknownClassError, UsageError
@@ -45,14 +45,13 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def exact_run(tmp_path_factory, tiny_vit, coloured_npz):
     folder = tmp_path_factory.mktemp("exact") / "run"
-    config = TrainConfig(
+    config = ExactConfig(
         dataset=str(coloured_npz),
         model_name=str(tiny_vit),
-        guarantee="exact",
         embedding_blocks=(1, 2),
         embedding_dim=16,
     )
-    return train_exact(config, Settings(out=folder, save_dir=folder), QUIET)[0]
+    return train(config, TrainSettings(out=folder, save_dir=folder), QUIET)[0]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def test_the_report_names_what_was_audited_and_stands_in_two_files(exact_report,
 def test_a_second_audit_takes_up_what_the_first_one_left(exact_report, exact_run, monkeypatch):
     folder, report = exact_report
     monkeypatch.setattr(module, "attack_by", lambda *_: pytest.fail("an attack was made again"))
-    monkeypatch.setattr("pfedge.auditing.retrained.train_exact", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("pfedge.auditing.retrained.train", lambda *_: pytest.fail("trained again"))
     again = audit_run(exact_run, "1", AuditSettings(out=folder / "again", cache=folder / "cache"), QUIET)
     assert again["attacks"] == report["attacks"]
 
@@ -136,7 +135,7 @@ def test_classes_that_cannot_be_audited_are_refused(exact_run, settings, tmp_pat
         audit_run(exact_run, "nosuch", settings, QUIET)
     with pytest.raises(RunError, match=r"class 2 \(.*\) was never trained"):
         audit_run(exact_run, "2", settings, QUIET)
-    alone = replace(exact_run, config={**exact_run.config, "class_ids": [1]})
+    alone = replace(exact_run, config=replace(exact_run.config, class_ids=(1,)))
     with pytest.raises(LastRowError):
         audit_run(alone, "1", settings, QUIET)
     with pytest.raises(UsageError, match="in pairs"):
@@ -171,19 +170,16 @@ def test_a_reference_of_another_recipe_is_refused(exact_run, tiny_run, settings)
 @pytest.mark.slow
 @pytest.mark.parametrize("guarantee", ["shared", "isolated"])
 def test_trained_guarantees_are_audited_to_the_end(guarantee, tiny_run, tiny_vit, coloured_npz, settings, tmp_path):
-    from pfedge.guarantees.isolated.train import train_isolated
-
     run = tiny_run
     if guarantee == "isolated":
-        config = TrainConfig(
+        config = IsolatedConfig(
             dataset=str(coloured_npz),
             model_name=str(tiny_vit),
-            guarantee="isolated",
             epochs=2,
             batch_size=16,
             embedding_blocks=(1, 2),
         )
-        run = train_isolated(config, Settings(out=tmp_path / "run", save_dir=tmp_path / "run"), QUIET)[0]
+        run = train(config, TrainSettings(out=tmp_path / "run", save_dir=tmp_path / "run"), QUIET)[0]
     report = audit_run(run, "1", replace(settings, shadows=2, compare=True, compare_epochs=1), QUIET)
     attacks = {attack["key"]: Attack.from_json(attack) for attack in report["attacks"]}
     (second,) = report["reference"]["more"]
@@ -287,7 +283,7 @@ def test_a_checkpoint_on_the_way_is_not_audited(tiny_run, settings):
 def test_rows_that_were_added_later_have_no_reference(exact_run, settings, tmp_path):
     copy = shutil.copytree(exact_run.folder, tmp_path / "run")
     run = Run.open(copy)
-    grown = replace(run, config={**run.config, "train": {**run.config["train"], "train_limit": 20}})
+    grown = replace(run, config=replace(run.config, train=replace(run.config.train, train_limit=20)))
     with pytest.raises(RunError, match=r"are not of the inputs of .* alone"):
         audit_run(grown, "1", settings, QUIET)
 

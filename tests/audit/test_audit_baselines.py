@@ -19,7 +19,7 @@ from pfedge.auditing.baselines.baselines import (
     OrdinaryModel,
     baselines,
 )
-from pfedge.backbone.backbone import load_backbone
+from pfedge.backbone import load_backbone
 from pfedge.data import Split, load_dataset
 from pfedge_runtime.errors import UnknownClassError, UsageError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfedge.guarantees.subject import NewRow
+from pfedge.guarantees import NewRow
 from support.audit_toys import WIDTH, Linear
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pfedge.auditing.attacks.subjects import Subjects
-from pfedge.data.pool import TEST, TRAIN, VAL
+from pfedge.data import TEST, TRAIN, VAL
 from support.audit_toys import FORGOTTEN, subjects
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from pfedge.guarantees import load_model
 from pfedge_export.graph import ExportError
 from pfedge_export.precision import Calibration, to_int8
 from pfedge_export.precision.calibration import evenly_spaced
@@ -11,7 +12,7 @@ from pfedge_export.precision.calibration import evenly_spaced
 
 def test_calibration_needs_enough_inputs_of_two_classes(tiny_run, validation):
     inputs, labels = validation
-    bank = tiny_run.load_model().bank()
+    bank = load_model(tiny_run).bank()
     with pytest.raises(ExportError, match="cannot calibrate int8 on 4 inputs"):
         to_int8(onnx.ModelProto(), Calibration(bank, inputs[:4], labels[:4]))
     with pytest.raises(ExportError, match="of 1 classes"):

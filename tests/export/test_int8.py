@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.isolated.train import train_isolated
-from pfedge.guarantees.shared.train import Settings, TrainConfig
+from pfedge.guarantees import IsolatedConfig, train
+from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.engines import OnnxRuntimeEngine, open_engine, run_selftest
 from pfedge_runtime.errors import UsageError
@@ -80,10 +80,10 @@ def test_openvino_runs_it_too(lower, validation):
 @pytest.fixture(scope="module")
 def isolated_run(tmp_path_factory, tiny_vit, coloured_npz):
     folder = tmp_path_factory.mktemp("isolated") / "run"
-    config = TrainConfig(
-        dataset=str(coloured_npz), model_name=str(tiny_vit), guarantee="isolated", epochs=8, embedding_blocks=(1, 2)
+    config = IsolatedConfig(
+        dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=8, embedding_blocks=(1, 2)
     )
-    return train_isolated(config, Settings(out=folder, save_dir=folder), Console(quiet=True))[0]
+    return train(config, TrainSettings(out=folder, save_dir=folder), Console(quiet=True))[0]
 
 
 @pytest.mark.parametrize("quantization", ["dynamic", "static"])

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from pfedge.exporting import ExportSettings, export_run
+from pfedge.guarantees import load_model
 from pfedge_export import tensorrt
 from pfedge_export.graph import ExportError
 from pfedge_export.tensorrt import EngineBuilder, build_engines, require_ours
@@ -74,7 +75,7 @@ def test_no_byte_of_a_row_is_in_an_engine_but_the_position_embeddings_are(builde
         for vector in (*row["prompts"], row["head_weight"]):
             assert vector.tobytes() not in plan
             assert vector.astype(np.float16).tobytes() not in plan
-    positions = tiny_run.load_model().backbone.vit.embeddings.position_embeddings.detach().numpy()
+    positions = load_model(tiny_run).backbone.vit.embeddings.position_embeddings.detach().numpy()
     assert positions[0, 1].astype(np.float16).tobytes() in plan
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pfedge.guarantees import load_model
 from pfedge.runs.sweep import CONFIG, ENTRY, FORMAT, RunFile, sweep_runs
 from pfedge_runtime import Bundle, PromptBank, StatisticsBank, forget
 from pfedge_runtime.bank import RowKey, SealedBank, encode, seal
@@ -337,22 +338,22 @@ def test_a_run_loses_the_class_in_its_model_and_every_checkpoint_and_still_loads
     assert (FORMAT, ENTRY, CONFIG) == (runs.FORMAT, runs.METADATA, runs.CONFIG)
     checkpoints = sorted(folder.glob("*_seed_42_*.safetensors"))
     assert len(checkpoints) == 3
-    before = runs.Run.open(folder).load_model()
+    before = load_model(runs.Run.open(folder))
     findings = sweep(trace, [attic], home[0].state, others=sweep_runs)
     assert {finding.action for finding in findings} == {"dropped"}
     assert sorted(finding.path for finding in findings) == [*checkpoints, folder / "model.safetensors"]
     assert "row of another epoch" in {finding.what for finding in findings}
     run = runs.Run.open(folder)
-    after = run.load_model()
+    after = load_model(run)
     assert after.class_ids == (0, 3)
-    assert json.loads((folder / "config.json").read_bytes()) == run.config
+    assert json.loads((folder / "config.json").read_bytes()) == run.config.to_json()
     assert after.bank().to_bytes() == before.bank().drop({1}).to_bytes()
     for name, tensor in after.trained_state().items():
         assert tensor.equal(before.trained_state()[name])
     again = runs.Run(folder, run.config, folder / "again.safetensors")
-    again._write(again.model_file, after.trained_state())
+    again.write(again.model_file, after.trained_state())
     assert again.model_file.read_bytes() == run.model_file.read_bytes()
-    assert all(runs.Run.open(path).load_model().class_ids == (0, 3) for path in checkpoints)
+    assert all(load_model(runs.Run.open(path)).class_ids == (0, 3) for path in checkpoints)
 
 
 def test_a_state_to_resume_from_is_erased_whole(run_and_trace, home, attic):

@@ -22,9 +22,8 @@ from rich.console import Console
 
 from pfedge.data import load_dataset
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.exact.train import train_exact
-from pfedge.guarantees.isolated.train import train_isolated
-from pfedge.guarantees.shared.train import Settings, TrainConfig, train
+from pfedge.guarantees import GUARANTEES, train
+from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.bank import seal
 from pfedge_runtime.device import DeviceState, FileFloor
@@ -34,16 +33,13 @@ from pfedge_runtime.receipts import Receipt, authorize, restore, trust
 from pfedge_runtime.signing import PrivateKey
 from support.backbones import SIDE, write_tiny_vit
 
-GUARANTEES = {"shared": train, "isolated": train_isolated, "exact": train_exact}
-
-
 def write_bundle(out: Path, guarantee: str) -> None:
     """Train, export, and write down what the bundle predicts."""
     with tempfile.TemporaryDirectory() as folder:
         backbone = write_tiny_vit(Path(folder) / "vit")
-        config = TrainConfig("digits", str(backbone), guarantee, epochs=3, lr=3e-3, embedding_dim=16)
-        settings = Settings(out=Path(folder) / "run", save_dir=Path(folder) / "run", precision="fp32")
-        run, _ = GUARANTEES[guarantee](config, settings, Console())
+        config = GUARANTEES[guarantee].config("digits", str(backbone), epochs=3, lr=3e-3, embedding_dim=16)
+        settings = TrainSettings(out=Path(folder) / "run", save_dir=Path(folder) / "run", precision="fp32")
+        run, _ = train(config, settings, Console())
         bundle, _ = export_run(run, ExportSettings(out=out / "bundle"))
     test = load_dataset("digits", image_size=SIDE).test
     images = test.batch(np.arange(8), bundle.manifest.preprocess)
@@ -86,7 +82,7 @@ def main() -> None:
     """Write the bundle of one guarantee, or what a device writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--guarantee", choices=GUARANTEES, default="shared")
+    parser.add_argument("--guarantee", choices=tuple(GUARANTEES), default="shared")
     parser.add_argument("--device", action="store_true", help="what a device writes, of the bundle that is there")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

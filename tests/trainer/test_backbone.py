@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from pfedge.backbone.backbone import load_backbone, transformers4_name
+from pfedge.backbone import load_backbone, transformers4_name
 from pfedge.errors import BackboneError
 from pfedge_runtime.errors import UsageError
 from pfedge_runtime.inputs import AudioPreprocess

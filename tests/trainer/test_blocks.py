@@ -5,8 +5,7 @@ import pytest
 import torch
 import transformers
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.blocks import attend_one_way, one_way, take_apart
+from pfedge.backbone import attend_one_way, load_backbone, one_way, take_apart
 
 SHAPES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.embedding import Embedding, EmbeddingSpec
+from pfedge.backbone import Embedding, EmbeddingSpec, load_backbone
 from pfedge_runtime.errors import UsageError
 
 

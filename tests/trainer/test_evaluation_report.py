@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from pfedge.errors import DataError
-from pfedge.evaluation.report import EvalSettings, evaluate_run, show
+from pfedge.evaluation import EvalSettings, evaluate_run
 from pfedge_runtime.errors import UsageError
 
 QUIET = Console(quiet=True)
@@ -27,7 +27,7 @@ def test_writes_the_references_layout_and_more(tiny_run, tmp_path):
 def test_the_tables_say_what_needs_the_true_label_and_both_ways_of_counting(tiny_run, tmp_path):
     evaluation = evaluate_run(tiny_run.folder, EvalSettings(save_dir=tmp_path), QUIET)
     console = Console(record=True, width=200, quiet=False, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    show(evaluation, console)
+    evaluation.show(console)
     text = console.export_text()
     assert "diagnostic: needs the true label" in text
     assert "prompt dropped only" in text

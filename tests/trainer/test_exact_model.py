@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.embedding import Embedding, EmbeddingSpec, describe_embedding, load_embedding
+from pfedge.backbone import Embedding, EmbeddingSpec, describe_embedding, load_backbone, load_embedding
 from pfedge.data import load_dataset
 from pfedge.errors import BackboneError
 from pfedge.guarantees.exact.model import EMBED_BATCH, embed_split

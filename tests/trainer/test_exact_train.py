@@ -14,9 +14,10 @@ from rich.console import Console
 from pfedge.data import load_dataset
 from pfedge.errors import DataError, RunError
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.exact.train import Accumulator, add_to, train_exact
-from pfedge.guarantees.shared.train import Settings, TrainConfig
+from pfedge.guarantees import ExactConfig, add_to, load_model, train
+from pfedge.guarantees.exact import Accumulator
 from pfedge.runs.run import Run
+from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.bank import RowKey
 from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
@@ -28,7 +29,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "studies" / "exactness.py
 
 @pytest.fixture
 def config(shaded_npz, tiny_vit):
-    return TrainConfig(dataset=str(shaded_npz), model_name=str(tiny_vit), guarantee="exact", embedding_dim=24)
+    return ExactConfig(dataset=str(shaded_npz), model_name=str(tiny_vit), embedding_dim=24)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def with_sources(shaded_npz, tmp_path):
 
 
 def run_in(folder, config, **kwargs):
-    return train_exact(config, Settings(out=folder, save_dir=folder, **kwargs), QUIET)
+    return train(config, TrainSettings(out=folder, save_dir=folder, **kwargs), QUIET)
 
 
 def variant(config, **changes):
@@ -54,8 +55,8 @@ def variant(config, **changes):
 
 def test_training_is_sums_and_a_solved_head(config, tmp_path):
     run, metrics = run_in(tmp_path / "run", config)
-    assert metrics["test_accuracy"] > 0.8
-    model = Run.open(tmp_path / "run").load_model()
+    assert metrics.test_accuracy > 0.8
+    model = load_model(Run.open(tmp_path / "run"))
     assert model.class_ids == (0, 1, 2, 3)
     assert [row.count for row in model.bank().rows.values()] == [16] * 4
     assert all(np.isfinite(row.threshold) for row in model.bank().rows.values())
@@ -80,8 +81,8 @@ def test_exclusion_and_forgetting_agree_on_the_deployed_bundle(config, tmp_path)
     assert "prompts" not in bundle.manifest.inputs
     assert run_selftest(bundle, OnnxRuntimeEngine(bundle.graph_path)).passed
     graph = bundle.graph_path.read_bytes()
-    assert forget(bundle.path, ["2"]).bank_after == without.load_model().bank().digest()
-    assert bundle.bank_path.read_bytes() == without.load_model().bank().to_bytes()
+    assert forget(bundle.path, ["2"]).bank_after == load_model(without).bank().digest()
+    assert bundle.bank_path.read_bytes() == load_model(without).bank().to_bytes()
     assert bundle.graph_path.read_bytes() == graph
     test = load_dataset(config.dataset).test
     predictions = Classifier.open(bundle.path).predict(test.batch(np.arange(40), bundle.manifest.preprocess))
@@ -113,18 +114,18 @@ def test_a_class_added_later_gives_the_bank_of_training_at_once(config, tmp_path
     whole, _ = run_in(tmp_path / "whole", config)
     part, _ = run_in(tmp_path / "part", variant(config, exclude=("2",)))
     rest = variant(config, exclude=("0", "1", "3"))
-    grown, _ = add_to(part.folder, rest, None, Settings(out=tmp_path / "grown", save_dir=tmp_path), QUIET)
-    assert grown.load_model().bank().to_bytes() == whole.load_model().bank().to_bytes()
-    assert Run.open(tmp_path / "grown").config["class_ids"] == [0, 1, 2, 3]
+    grown, _ = add_to(part.folder, rest, None, TrainSettings(out=tmp_path / "grown", save_dir=tmp_path), QUIET)
+    assert load_model(grown).bank().to_bytes() == load_model(whole).bank().to_bytes()
+    assert Run.open(tmp_path / "grown").config.class_ids == (0, 1, 2, 3)
     with pytest.raises(BankError, match="has rows 2 already"):
-        add_to(grown.folder, rest, None, Settings(out=tmp_path / "again", save_dir=tmp_path), QUIET)
+        add_to(grown.folder, rest, None, TrainSettings(out=tmp_path / "again", save_dir=tmp_path), QUIET)
 
 
 def test_rows_of_a_source_stand_beside_those_of_none(config, with_sources, tmp_path):
     part, _ = run_in(tmp_path / "part", config)
     more = variant(config, dataset=str(with_sources), source_column="clinic", exclude=("0", "1", "3"))
-    run, _ = add_to(part.folder, more, None, Settings(out=tmp_path / "grown", save_dir=tmp_path), QUIET)
-    assert set(run.load_model().bank().rows) == {*map(RowKey, range(4)), RowKey(2, "north"), RowKey(2, "south")}
+    run, _ = add_to(part.folder, more, None, TrainSettings(out=tmp_path / "grown", save_dir=tmp_path), QUIET)
+    assert set(load_model(run).bank().rows) == {*map(RowKey, range(4)), RowKey(2, "north"), RowKey(2, "south")}
     bundle, _ = export_run(run, ExportSettings(out=tmp_path / "bundle"))
     forget(bundle.path, [], sources=["south"])
     assert set(Bundle.open(bundle.path).bank().rows) == {*map(RowKey, range(4)), RowKey(2, "north")}
@@ -133,7 +134,7 @@ def test_rows_of_a_source_stand_beside_those_of_none(config, with_sources, tmp_p
 
 
 def test_rows_are_not_added_to_other_runs_or_backbones(config, tiny_run, tmp_path):
-    settings = Settings(out=tmp_path / "grown", save_dir=tmp_path)
+    settings = TrainSettings(out=tmp_path / "grown", save_dir=tmp_path)
     with pytest.raises(RunError, match="is of guarantee shared"):
         add_to(tiny_run.folder, config, None, settings, QUIET)
     run, _ = run_in(tmp_path / "run", config)
@@ -167,6 +168,6 @@ def test_an_interrupted_pass_resumes_to_the_same_bytes(tiny_vit, tmp_path):
     assert resumed.returncode == 0, resumed.stderr
     whole, _ = run_in(
         tmp_path / "whole",
-        TrainConfig(dataset="digits", model_name=str(tiny_vit), guarantee="exact", image_size=70, embedding_dim=16),
+        ExactConfig(dataset="digits", model_name=str(tiny_vit), image_size=70, embedding_dim=16),
     )
-    assert Run.open(tmp_path / "run").load_model().bank().to_bytes() == whole.load_model().bank().to_bytes()
+    assert load_model(Run.open(tmp_path / "run")).bank().to_bytes() == load_model(whole).bank().to_bytes()

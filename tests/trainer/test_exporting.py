@@ -6,6 +6,7 @@ import torch
 
 from pfedge.data import load_dataset
 from pfedge.exporting import ExportSettings, export_run
+from pfedge.guarantees import load_model
 from pfedge_export import ParityError
 from pfedge_export.parity import torch_logits
 from pfedge_runtime import Classifier, forget
@@ -27,7 +28,7 @@ def test_parity_on_every_test_image_at_every_bank_size(exported):
 
 def test_the_bundle_predicts_what_the_trained_model_predicts(exported, tiny_run, coloured_npz):
     bundle, _ = exported
-    model = tiny_run.load_model()
+    model = load_model(tiny_run)
     test = load_dataset(str(coloured_npz), image_size=14).test
     images = test.batch(np.arange(len(test)), bundle.manifest.preprocess)
     rows = torch.arange(3).expand(len(images), 3)
@@ -47,7 +48,7 @@ def test_no_prompt_at_all_is_legal(exported, tiny_run, coloured_npz):
     none = np.zeros((0, 1, 32), np.float32)
     feed = {"images": images, "prompts": none, "head_weight": bank.head_weight, "head_bias": bank.head_bias}
     with torch.no_grad():
-        expected = tiny_run.load_model()(torch.from_numpy(images), None).numpy()
+        expected = load_model(tiny_run)(torch.from_numpy(images), None).numpy()
     assert np.abs(session.run(["logits"], feed)[0] - expected).max() < 1e-4
 
 
@@ -58,7 +59,7 @@ def test_after_forgetting_the_bundle_equals_torch_on_the_smaller_bank(tiny_run, 
     classifier = Classifier.open(bundle.path)
     bank, logits = classifier.logits(images)
     assert bank.class_ids == (0, 3)
-    expected = torch_logits(tiny_run.load_model().deployable(), images, bank)
+    expected = torch_logits(load_model(tiny_run).deployable(), images, bank)
     assert np.abs(logits - expected).max() < 1e-4
     assert run_selftest(bundle, classifier._engine).passed
 
@@ -69,7 +70,7 @@ def test_no_byte_of_a_row_is_in_the_graph_but_the_position_embeddings_are(export
     for class_id in bundle.bank().class_ids:
         for part in ("prompts", "head_weight"):
             assert bundle.bank().row(class_id)[part].tobytes() not in data
-    positions = tiny_run.load_model().backbone.vit.embeddings.position_embeddings
+    positions = load_model(tiny_run).backbone.vit.embeddings.position_embeddings
     assert positions.detach().numpy().tobytes() in data
 
 

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from pfedge.errors import BackboneError, DataError, RunError
-from pfedge.evaluation.forgetting import infer_best
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.shared.prompting import MODES, choose_rows
+from pfedge.guarantees import load_model
+from pfedge.guarantees.shared import MODES, choose_rows, infer_best
 from pfedge.import_reference import ImportSettings, import_reference, open_checkpoint, read_checkpoint
 from pfedge.runs.run import Run
 from pfedge_runtime import Classifier
@@ -53,7 +53,7 @@ def test_every_mode_gives_the_oracles_logits(oracle, source, tmp_path):
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (6, 14, 14, 3), dtype=np.uint8))
     assert same_in_every_mode(oracle, model, images, torch.arange(6) % 4) < 1e-4
-    assert (run.config["train"]["seed"], run.config["train"]["epochs"]) == (7, 3)
+    assert (run.config.train.seed, run.config.train.epochs) == (7, 3)
     assert model.trained_parameters()["shared"] == 2 * 2 * 2 * 4 * 32
 
 
@@ -82,12 +82,12 @@ def test_an_import_is_a_run_without_the_optimizers_memory(oracle, source, tmp_pa
     path = oracle.save(tmp_path / "old.pt")
     run, metrics = import_reference(path, source, tmp_path / "run", Console(quiet=True))
     again = Run.open(tmp_path / "run")
-    model = again.load_model()
+    model = load_model(again)
     assert torch.equal(model.prompts[2], oracle.prompt_dict["2"])
     assert torch.isfinite(model.threshold).all()  # calibrated on the validation split
     assert sorted(file.name for file in run.folder.iterdir()) == ["config.json", "metrics.json", "model.safetensors"]
-    assert json.loads((run.folder / "metrics.json").read_text())["test_accuracy"] == metrics["test_accuracy"]
-    assert again.config["imported"]["file"] == "old.pt"
+    assert json.loads((run.folder / "metrics.json").read_text())["test_accuracy"] == metrics.test_accuracy
+    assert again.config.imported["file"] == "old.pt"
     with pytest.raises(RunError, match="already holds a run"):
         import_reference(path, source, tmp_path / "run", Console(quiet=True))
 

@@ -6,9 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.embedding import EmbeddingSpec
-from pfedge.guarantees.isolated.model import IsolatedModel
+from pfedge.backbone import EmbeddingSpec, load_backbone
+from pfedge.guarantees.isolated import IsolatedModel
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +28,15 @@ def images(count=5):
 def test_looking_then_scoring_is_one_pass(model):
     bank = model.bank()
     one_pass, _ = model.deployable()(images(), *map(torch.from_numpy, map(np.array, bank.graph_inputs().values())))
-    assert torch.allclose(model.score(model.look(images())), one_pass, atol=1e-5)
-    assert torch.equal(model.score(model.look(images())), model(images()))
+    assert torch.allclose(model.score(model.run_backbone(images())), one_pass, atol=1e-5)
+    assert torch.equal(model.score(model.run_backbone(images())), model(images()))
 
 
 @torch.no_grad()
 def test_padding_changes_no_more_than_rounding(model):
-    look = model.look(images())
-    padded = model.eval().score(look)
-    bare = model.train().score(look)
+    frozen = model.run_backbone(images())
+    padded = model.eval().score(frozen)
+    bare = model.train().score(frozen)
     model.eval()
     assert padded.shape == bare.shape == (5, 4)
     assert torch.allclose(padded, bare, atol=1e-5)
@@ -81,8 +80,8 @@ def test_nothing_but_rows_is_trained(model):
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert names == {"prompts", "head_weight", "head_bias"}
     assert model.trained_parameters() == {"rows": 4 * (2 * 32 + 32 + 20 + 1), "shared": 0}
-    look = model.look(images())
-    assert not look.keys.requires_grad
+    frozen = model.run_backbone(images())
+    assert not frozen.keys.requires_grad
 
 
 def test_rows_survive_saving(model, tiny_vit):

@@ -10,13 +10,14 @@ import torch
 from rich.console import Console
 
 from pfedge.data import load_dataset
-from pfedge.evaluation.report import EvalSettings, evaluate_run
+from pfedge.evaluation import EvalSettings, evaluate_run
 from pfedge.exporting import ExportSettings, export_run
+from pfedge.guarantees import IsolatedConfig, load_model, train
+from pfedge.guarantees.isolated import isolated_logits, isolated_loss
 from pfedge.guarantees.isolated import train as trainer
-from pfedge.guarantees.isolated.train import isolated_logits, isolated_loss, train_isolated
-from pfedge.guarantees.shared.train import Settings, TrainConfig
 from pfedge.interrupt import TrainingInterruptedError
 from pfedge.runs.run import Run
+from pfedge.training import TrainSettings
 from pfedge_runtime import Classifier, forget
 from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest
 from pfedge_runtime.errors import UsageError
@@ -26,14 +27,14 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def config(shaded_npz, tiny_vit):
-    return TrainConfig(
-        dataset=str(shaded_npz), model_name=str(tiny_vit), guarantee="isolated", embedding_dim=24, epochs=5, lr=1e-2,
+    return IsolatedConfig(
+        dataset=str(shaded_npz), model_name=str(tiny_vit), embedding_dim=24, epochs=5, lr=1e-2,
         batch_size=16, tokens_per_class=2,
     )  # fmt: skip
 
 
 def run_in(folder, config, **kwargs):
-    return train_isolated(config, Settings(out=folder, save_dir=folder, precision="fp32", **kwargs), QUIET)
+    return train(config, TrainSettings(out=folder, save_dir=folder, precision="fp32", **kwargs), QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def run(tmp_path_factory, config):
 
 def test_training_learns_and_leaves_no_cache(run):
     folder, metrics = run[0].folder, run[1]
-    assert metrics["test_accuracy"] > 0.9
-    assert metrics["history"][-1]["loss"] < metrics["history"][0]["loss"]
-    assert metrics["cache"] == "memory"
+    assert metrics.test_accuracy > 0.9
+    assert metrics.history[-1].loss < metrics.history[0].loss
+    assert metrics.cache == "memory"
     assert {file.name for file in folder.iterdir()} == {
         "config.json", "metrics.json", "model.safetensors", "accuracy.png", "confusion.png", "loss.png",
         "shaded_seed_42_3.safetensors", "shaded_seed_42_4.safetensors", "shaded_seed_42_5.safetensors",
     }  # fmt: skip
-    last, whole = (Run.open(folder / name).load_model().bank() for name in ("shaded_seed_42_5.safetensors", "."))
+    last, whole = (load_model(Run.open(folder / name)).bank() for name in ("shaded_seed_42_5.safetensors", "."))
     assert last.digest() == whole.digest()
 
 
@@ -64,15 +65,15 @@ def test_the_loss_is_cross_entropy_and_half_one_vs_rest():
 
 def test_what_was_cached_elsewhere_trains_alike(config, tmp_path, run):
     disk, _ = run_in(tmp_path / "disk", config, cache="disk")
-    assert disk.load_model().bank().digest() == run[0].load_model().bank().digest()
-    assert run_in(tmp_path / "none", config, cache="none")[1]["test_accuracy"] > 0.9
+    assert load_model(disk).bank().digest() == load_model(run[0]).bank().digest()
+    assert run_in(tmp_path / "none", config, cache="none")[1].test_accuracy > 0.9
 
 
 def test_several_views_are_cached_and_trained_on(config, tmp_path, run):
     of_views, metrics = run_in(tmp_path / "views", replace(config, views=3))
-    assert metrics["test_accuracy"] > 0.9
-    assert of_views.load_model().bank().digest() != run[0].load_model().bank().digest()
-    assert of_views.config["train"]["views"] == 3
+    assert metrics.test_accuracy > 0.9
+    assert load_model(of_views).bank().digest() != load_model(run[0]).bank().digest()
+    assert of_views.config.train.views == 3
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(config, tmp_path, monkeypatch, run):
@@ -90,7 +91,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(config, tmp_path, monkeypa
     assert not list((tmp_path / "cut").glob("cache*"))
     resumed, _ = run_in(tmp_path / "cut", config, resume=True)
     assert len(calls) == 10 + 3 * 4
-    assert resumed.load_model().bank().digest() == run[0].load_model().bank().digest()
+    assert load_model(resumed).bank().digest() == load_model(run[0]).bank().digest()
 
 
 def test_no_retained_logit_moves_on_the_device(run, config, tmp_path):
@@ -110,7 +111,7 @@ def test_no_retained_logit_moves_on_the_device(run, config, tmp_path):
 def test_every_forget_set_follows_from_one_pass(run, config, tmp_path):
     evaluation = evaluate_run(run[0].folder, EvalSettings(save_dir=tmp_path), QUIET)
     assert {k: len(found) for k, found in evaluation.outcome.subsets.items()} == {1: 4, 2: 6, 3: 4}
-    assert evaluation.outcome.accuracy == run[1]["test_accuracy"]
+    assert evaluation.outcome.accuracy == run[1].test_accuracy
     assert len(evaluation.outcome.abstention) == 4
     assert (tmp_path / "shaded_seed_42_forgetting.png").is_file()
 
@@ -121,11 +122,11 @@ def test_prompt_modes_alone_cannot_be_measured(run):
 
 
 def test_a_run_is_loaded_with_its_embedding(run, config, shaded_npz):
-    model = Run.open(run[0].folder).load_model()
+    model = load_model(Run.open(run[0].folder))
     test = load_dataset(str(shaded_npz)).test
-    assert (isolated_logits(model, test, QUIET).argmax(1) == test.labels).mean() == run[1]["test_accuracy"]
+    assert (isolated_logits(model, test, QUIET).argmax(1) == test.labels).mean() == run[1].test_accuracy
 
 
 def test_a_class_never_given_gets_no_row(config, tmp_path):
     run, _ = run_in(tmp_path / "run", replace(config, exclude=("2",), epochs=1))
-    assert run.load_model().class_ids == (0, 1, 3)
+    assert load_model(run).class_ids == (0, 1, 3)

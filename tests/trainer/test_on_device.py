@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pfedge.data import load_dataset
 from pfedge.errors import DataError
-from pfedge.evaluation.on_device import evaluate_bundle, show_bundle
+from pfedge.evaluation import evaluate_bundle
 from pfedge_runtime import Classifier, forget
 
 QUIET = Console(quiet=True)
@@ -27,7 +27,7 @@ def test_forgetting_takes_a_class_out_of_the_accuracy_and_of_the_answers(bundle_
     covered = [outcome for outcome in after.outcomes if outcome.covered]
     assert after.accuracy == sum(o.correct for o in covered) / sum(o.inputs for o in covered)
     text = io.StringIO()
-    show_bundle(after, Console(file=text, width=120))
+    after.show(Console(file=text, width=120))
     assert "no output" in text.getvalue()
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pfedge.guarantees.shared.prompting import MODES, choose_rows
+from pfedge.guarantees.shared import MODES, choose_rows
 from pfedge_runtime.errors import UsageError
 
 sizes = st.integers(1, 9)

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.shared.train import Settings, TrainConfig, train
+from pfedge.guarantees import SharedConfig, train
+from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle
 
 
@@ -40,8 +41,8 @@ def test_train_evaluate_export_forget_and_predict_sounds(cli, tiny_ast, tones, t
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, tiny_ast, tones):
     folder = tmp_path_factory.mktemp("sounds")
-    config = TrainConfig(dataset=str(tones), model_name=str(tiny_ast), epochs=1)
-    run, _ = train(config, Settings(out=folder / "run", save_dir=folder / "run"), Console(quiet=True))
+    config = SharedConfig(dataset=str(tones), model_name=str(tiny_ast), epochs=1)
+    run, _ = train(config, TrainSettings(out=folder / "run", save_dir=folder / "run"), Console(quiet=True))
     return export_run(run, ExportSettings(out=folder / "bundle"))[0].path
 
 

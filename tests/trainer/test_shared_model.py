@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.guarantees.shared.model import PromptBankModel
+from pfedge.backbone import load_backbone
+from pfedge.guarantees.shared import PromptBankModel
 from pfedge_runtime.bank import PromptBank
 
 

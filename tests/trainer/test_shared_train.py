@@ -16,20 +16,16 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pfedge.backbone.backbone import load_backbone
+from pfedge.backbone import load_backbone
 from pfedge.data import load_dataset
 from pfedge.errors import DataError, RunError
+from pfedge.guarantees import SharedConfig, load_model, train
+from pfedge.guarantees.shared import PromptBankModel, shared_loss
 from pfedge.guarantees.shared import train as trainer
-from pfedge.guarantees.shared.model import PromptBankModel
-from pfedge.guarantees.shared.train import (
-    Settings,
-    TrainConfig,
-    TrainingInterruptedError,
-    shared_loss,
-    step_seed,
-    train,
-)
+from pfedge.interrupt import TrainingInterruptedError
+from pfedge.runs.config import RunConfig
 from pfedge.runs.run import Run
+from pfedge.training import TrainSettings, TrainState, save_state, step_seed
 from pfedge_runtime.errors import UnknownClassError, UsageError
 
 QUIET = Console(quiet=True)
@@ -37,11 +33,11 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture
 def config(tiny_vit, coloured_npz):
-    return TrainConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=2, batch_size=16, seed=7)
+    return SharedConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=2, batch_size=16, seed=7)
 
 
 def settings(folder, **changes):
-    return Settings(**{"out": folder, "save_dir": folder, "eval_limit": 10, **changes})
+    return TrainSettings(**{"out": folder, "save_dir": folder, "eval_limit": 10, **changes})
 
 
 def test_leaves_everything_a_run_folder_promises(tiny_run):
@@ -64,15 +60,15 @@ def test_learns(tiny_run):
 
 
 def test_a_class_without_training_images_gets_no_row(tiny_run):
-    assert tiny_run.config["class_ids"] == [0, 1, 3]
+    assert tiny_run.config.class_ids == (0, 1, 3)
     assert not any(name.startswith("rows.2.") for name in load_file(tiny_run.model_file))
 
 
 def test_thresholds_accept_the_rows_own_validation_images(tiny_run, coloured_npz):
     from pfedge.compute import choose_autocast
-    from pfedge.evaluation.forgetting import full_bank_logits
+    from pfedge.guarantees.shared import full_bank_logits
 
-    model = tiny_run.load_model()
+    model = load_model(tiny_run)
     val = load_dataset(str(coloured_npz), image_size=14).val
     autocast = choose_autocast("fp32", torch.device("cpu"))
     for position, class_id in enumerate(model.class_ids):
@@ -122,9 +118,15 @@ def test_an_interrupted_run_resumes_to_the_very_same_model(tmp_path, config, mon
 
 def test_resume_refuses_another_configuration(tmp_path, config):
     model, dataset = parts(config)
-    described = trainer.describe_run(config, dataset, model.class_ids, model.backbone)
+    described = RunConfig(
+        train=config,
+        dataset_name=dataset.name,
+        classes=dataset.classes,
+        class_ids=model.class_ids,
+        backbone_digest=model.backbone.digest,
+    )
     run = Run.create(tmp_path / "run", described, resume=False, overwrite=False)
-    run.save_state(model, torch.optim.Adam(model.parameters()), trainer.TrainState(1, 0, []))
+    save_state(run, model, torch.optim.Adam(model.parameters()), TrainState())
     with pytest.raises(RunError, match="begun with another lr"):
         train(replace(config, lr=0.5), settings(tmp_path / "run", resume=True), QUIET)
 
@@ -160,13 +162,13 @@ def test_bad_input_does_not_cost_the_run_that_overwrite_would_replace(tmp_path, 
 
 def test_a_class_that_the_limit_leaves_without_images_gets_no_row(tmp_path, config):
     run, _ = train(replace(config, train_limit=1, epochs=1), settings(tmp_path / "run"), QUIET)
-    assert len(run.config["class_ids"]) == 1
+    assert len(run.config.class_ids) == 1
 
 
 def test_excluded_classes_leave_no_trace(tmp_path, config):
     """Their images are never seen: the model equals one trained on a file that never had them."""
     run, _ = train(replace(config, exclude=("1",)), settings(tmp_path / "a"), QUIET)
-    assert run.config["class_ids"] == [0, 3]
+    assert run.config.class_ids == (0, 3)
     with np.load(config.dataset) as archive:
         arrays = {name: archive[name] for name in archive.files}
     keep = arrays["train_labels"].ravel() != 1

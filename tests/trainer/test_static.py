@@ -10,15 +10,11 @@ from rich.console import Console
 
 from pfedge.data import load_dataset
 from pfedge.exporting import ExportSettings, export_run
-from pfedge.guarantees.exact.train import train_exact
-from pfedge.guarantees.isolated.train import train_isolated
-from pfedge.guarantees.shared.train import Settings, TrainConfig
-from pfedge.guarantees.static import static_graph
+from pfedge.guarantees import find_guarantee, guarantee_of, load_model, train
+from pfedge.training import TrainSettings
 from pfedge_export.parity import torch_logits
 from pfedge_runtime.engines import OnnxRuntimeEngine, PaddedBank, StaticEngine
 from pfedge_runtime.errors import BundleError, UsageError
-
-TRAINERS = {"isolated": train_isolated, "exact": train_exact}
 
 
 @pytest.fixture(scope="module", params=["shared", "isolated", "exact"])
@@ -26,8 +22,8 @@ def run(request, tiny_run, shaded_npz, tiny_vit, tmp_path_factory):
     if request.param == "shared":
         return tiny_run
     folder = tmp_path_factory.mktemp("run") / "run"
-    config = TrainConfig(str(shaded_npz), str(tiny_vit), request.param, epochs=2, embedding_dim=12)
-    return TRAINERS[request.param](config, Settings(out=folder, save_dir=folder), Console(quiet=True))[0]
+    config = find_guarantee(request.param).config(str(shaded_npz), str(tiny_vit), epochs=2, embedding_dim=12)
+    return train(config, TrainSettings(out=folder, save_dir=folder), Console(quiet=True))[0]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +34,8 @@ def exported(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(run):
-    model = run.load_model()
-    test = load_dataset(run.config["train"]["dataset"], image_size=14).test
+    model = load_model(run)
+    test = load_dataset(run.config.train.dataset, image_size=14).test
     return test.batch(np.arange(10), model.backbone.preprocess)
 
 
@@ -71,11 +67,12 @@ def test_masking_is_dropping(exported, images):
 @pytest.mark.parametrize("junk", [1e30, np.nan, np.inf])
 @torch.no_grad()
 def test_junk_in_masked_rows_reaches_nothing(run, images, junk):
-    module, bank = run.load_model().deployable(), run.load_model().bank()
-    fixed, gone = static_graph(module), bank.class_ids[1]
+    model = load_model(run)
+    bank, module = model.bank(), model.deployable()
+    fixed, gone = guarantee_of(run).static_graph(model), bank.class_ids[1]
     smaller = bank.drop({gone})
     parts = {name: np.array(part) for name, part in bank.graph_inputs().items()}
-    if run.config["train"]["guarantee"] == "exact":  # the head of the rows that are left, and junk in one's place
+    if run.config.train.guarantee == "exact":  # the head of the rows that are left, and junk in one's place
         for name, part in smaller.graph_inputs().items():
             parts[name][[0, *range(2, len(bank))]] = part
     for part in parts.values():
@@ -104,7 +101,7 @@ def test_what_stood_in_a_forgotten_rows_place_is_overwritten(exported, images):
 
 def test_it_comes_in_float16_too(run, images, tmp_path):
     settings = ExportSettings(out=tmp_path / "bundle", static_batch=2, precision="fp16", max_drop=0.1)
-    if run.config["train"]["guarantee"] == "exact":
+    if run.config.train.guarantee == "exact":
         settings = replace(settings, max_drop=1.0)
     bundle, _ = export_run(run, settings)
     fixed, dynamic = StaticEngine(bundle.static_graph_path), OnnxRuntimeEngine(bundle.graph_path)
@@ -114,7 +111,7 @@ def test_it_comes_in_float16_too(run, images, tmp_path):
 
 def test_more_rows_than_it_was_exported_for_are_refused(run):
     with pytest.raises(UsageError, match="the static graph was exported for 1"):
-        PaddedBank(run.load_model().bank(), 1).graph_inputs()
+        PaddedBank(load_model(run).bank(), 1).graph_inputs()
 
 
 def test_no_input_gives_no_output(exported, images):

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.embedding import EmbeddingSpec
+from pfedge.backbone import EmbeddingSpec, load_backbone
 from pfedge.data import load_dataset
+from pfedge.guarantees.isolated import IsolatedModel
 from pfedge.guarantees.isolated import token_cache as cache
-from pfedge.guarantees.isolated.model import IsolatedModel
-from pfedge.guarantees.isolated.token_cache import Looks, choose_place
+from pfedge.guarantees.isolated.token_cache import TokenCache, choose_place
 from pfedge_runtime.errors import UsageError
 
 
@@ -28,19 +27,19 @@ def test_every_place_gives_what_the_backbone_gives(model, shaded_npz, tmp_path):
     split = load_dataset(str(shaded_npz)).val
     index = np.array([37, 0, 5])
     inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess))
-    expected = model.look(inputs)
+    expected = model.run_backbone(inputs)
     for place in ("memory", "disk", "none"):
-        looks = Looks(model, split, tmp_path, place=place)
+        kept = TokenCache(model, split, tmp_path, place=place)
         done = []
-        looks.fill(done.append)
-        look = looks.batch(index)
-        assert looks.place == place
+        kept.fill(done.append)
+        frozen = kept.batch(index)
+        assert kept.place == place
         assert done == ([] if place == "none" else [32, 40])
-        assert torch.allclose(look.keys.float(), expected.keys, rtol=1e-2, atol=1e-2)  # bfloat16 has 8 bits
-        assert torch.allclose(look.values.float(), expected.values, rtol=1e-2, atol=1e-2)
-        assert torch.allclose(look.embedding, expected.embedding, atol=1e-5)
+        assert torch.allclose(frozen.keys.float(), expected.keys, rtol=1e-2, atol=1e-2)  # bfloat16 has 8 bits
+        assert torch.allclose(frozen.values.float(), expected.values, rtol=1e-2, atol=1e-2)
+        assert torch.allclose(frozen.embedding, expected.embedding, atol=1e-5)
         assert len(list(tmp_path.iterdir())) == (place == "disk")
-        looks.close()
+        kept.close()
         assert not list(tmp_path.iterdir())
 
 
@@ -65,5 +64,5 @@ def test_what_a_killed_process_left_on_the_disk_is_removed(model, shaded_npz, tm
     abandoned, alive = tmp_path / f"cache-{gone.pid}-1f.bf16", tmp_path / f"cache-{os.getpid()}-1f.bf16"
     abandoned.touch()
     alive.touch()
-    Looks(model, load_dataset(str(shaded_npz)).val, tmp_path, place="none")
+    TokenCache(model, load_dataset(str(shaded_npz)).val, tmp_path, place="none")
     assert (abandoned.exists(), alive.exists()) == (False, True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedge.data import Split
-from pfedge.data.views import crop, views
+from pfedge.data.views import crop, several_views
 from pfedge.errors import DataError
 from pfedge_runtime.inputs.audio import Sound
 
@@ -18,12 +18,12 @@ def pictures(count=3):
 
 def test_view_0_is_the_image_and_the_others_are_other_each_the_same_every_time():
     split, images = pictures()
-    seen, again = views(split, 3, seed=1), views(split, 3, seed=1)
+    seen, again = several_views(split, 3, seed=1), several_views(split, 3, seed=1)
     assert seen.labels.tolist() == [0, 1, 2] * 3
     assert np.array_equal(seen.item(1), images[1])
     assert not np.array_equal(seen.item(4), seen.item(7))
     assert all(np.array_equal(seen.item(i), again.item(i)) for i in range(9))
-    assert not np.array_equal(seen.item(4), views(split, 3, seed=2).item(4))
+    assert not np.array_equal(seen.item(4), several_views(split, 3, seed=2).item(4))
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
@@ -46,4 +46,4 @@ def test_a_mirrored_crop_is_mirrored_left_to_right():
 def test_sounds_have_no_views():
     sound = Split(np.zeros(1, dtype=np.int64), lambda _: Sound(np.zeros(10, dtype=np.float32), 16000))
     with pytest.raises(DataError, match="--views 1"):
-        views(sound, 2, seed=0).item(1)
+        several_views(sound, 2, seed=0).item(1)

@@ -26,9 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from pfedge.auditing.statistics.measure import Attack, Skipped, Trio, compare
 from pfedge.auditing.statistics.membership import lira_offline, lira_online, loss_threshold, phi, rmia
 from pfedge.auditing.statistics.roc import auc, roc_curve, tpr_at_fpr
-from pfedge.data.pool import TEST, TRAIN, VAL, Pool
-from pfedge.guarantees.shadows import Shadows
-from pfedge.guarantees.subject import Index
+from pfedge.data import TEST, TRAIN, VAL, Pool
+from pfedge.guarantees import Index, Shadows
 from pfedge_runtime.bank import Bank, decide, softmax
 from pfedge_runtime.engines import OnnxRuntimeEngine
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pfedge.auditing.attacks.subjects import MIN_INPUTS, MODELS, OTHERS, Subjects
 from pfedge.auditing.statistics.measure import Attack, Measure, Skipped, Trio, compare
 from pfedge.auditing.statistics.roc import auc
-from pfedge.guarantees.subject import BATCH, Index, NewRow, Subject
+from pfedge.guarantees import BATCH, Index, NewRow, Subject
 
 RELEARN_SHOTS = (5, 20)
 RELEARN_DRAWS = 3

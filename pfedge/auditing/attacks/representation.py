@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pfedge.auditing.attacks.subjects import MODELS, OTHERS, Subjects
 from pfedge.auditing.statistics.measure import Attack, Measure, Skipped, Trio, compare, from_draws
-from pfedge.guarantees.subject import Features
+from pfedge.guarantees import Features
 
 SHOTS = (5, 20, 100)
 PROBE_DRAWS = 10

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pfedge.data.pool import TEST, TRAIN, VAL, Pool
-from pfedge.guarantees.subject import Index, Subject
+from pfedge.data import TEST, TRAIN, VAL, Pool
+from pfedge.guarantees import Index, Subject
 
 MIN_INPUTS = 20
 OTHERS = 100  # training inputs of each other class that an attacker has

@@ -1,0 +1,1 @@
+"""Other ways to forget, and an ordinary network that they start from."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pfedge.auditing.baselines.unlearning import Recipe, ascend, dampen_enough, descend, fisher, relabel, saliency
-from pfedge.backbone.backbone import Backbone, load_backbone
+from pfedge.backbone import Backbone, load_backbone
 from pfedge.data import Split
 from pfedge_runtime.errors import UnknownClassError, UsageError
 

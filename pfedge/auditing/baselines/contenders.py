@@ -27,8 +27,8 @@ from pfedge.auditing.statistics.measure import Attack, Estimate, Statistic, Trio
 from pfedge.auditing.statistics.membership import loss_threshold, phi
 from pfedge.auditing.statistics.roc import auc
 from pfedge.data import Split
-from pfedge.guarantees.shared.train import TrainConfig
-from pfedge.guarantees.subject import BATCH, Index
+from pfedge.guarantees import BATCH, Index
+from pfedge.runs.config import TrainConfig
 from pfedge_runtime.files import write_atomic
 
 PLOT = "recovery F1, 5 shots"

@@ -44,8 +44,8 @@ def bench(
     )
     if plot is not None:
         with needs("train", "bench --plot"):
-            from pfedge.training import plots
-        plots.bench(plot, report.to_json())
+            from pfedge.evaluation import plot_bench
+        plot_bench(plot, report.to_json())
     if as_json:
         print_json(report.to_json())
         return

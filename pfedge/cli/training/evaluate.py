@@ -67,8 +67,7 @@ def evaluate(
         from rich.console import Console
 
         from pfedge.data import data_kind, load_dataset
-        from pfedge.evaluation import on_device as deployed
-        from pfedge.evaluation import report
+        from pfedge.evaluation import EvalSettings, evaluate_bundle, evaluate_run
     if dataset:
         require_data_type(data_type, data_kind(dataset), dataset)
     console, tables = Console(stderr=True), Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH)
@@ -82,13 +81,13 @@ def evaluate(
         classifier = Classifier.open(chosen, device="cpu" if device == "auto" else device, batch_size=batch_size)
         side = getattr(classifier.bundle.manifest.preprocess, "height", None)
         data = load_dataset(dataset, image_size=side, data_root=data_root, download=download)
-        outcome = deployed.evaluate_bundle(classifier, data, console, limit=limit)
+        outcome = evaluate_bundle(classifier, data, console, limit=limit)
         if as_json:
             print_json(outcome.to_json())
         else:
-            deployed.show_bundle(outcome, tables)
+            outcome.show(tables)
         return
-    settings = report.EvalSettings(
+    settings = EvalSettings(
         dataset=dataset,
         model_name=model_name,
         data_root=data_root,
@@ -105,8 +104,8 @@ def evaluate(
         batch_size=batch_size,
         download=download,
     )
-    evaluation = report.evaluate_run(chosen, settings, console)
+    evaluation = evaluate_run(chosen, settings, console)
     if as_json:
         print_json(evaluation.to_json())
     else:
-        report.show(evaluation, tables)
+        evaluation.show(tables)

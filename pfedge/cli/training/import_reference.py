@@ -67,7 +67,7 @@ def import_reference(
         ckpt, settings, out or Path(str(ckpt).removesuffix(ckpt.suffix)), Console(stderr=True), overwrite=overwrite
     )
     if as_json:
-        print_json({"run": str(run.folder), **metrics})
+        print_json({"run": str(run.folder), **metrics.to_json()})
     else:
-        typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
+        typer.echo(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
         typer.echo(f"run folder: {run.folder}")

@@ -12,6 +12,16 @@ from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
 from pfedge.cli.output import print_json
 from pfedge_runtime.errors import UsageError
 
+# the options that are fields of a recipe, and of how it is carried out, as they stand
+RECIPE = (
+    "dataset", "tokens_per_class", "epochs", "batch_size", "lr", "seed", "image_size", "size", "train_split",
+    "test_fold", "train_limit", "embedding_dim", "shrinkage", "source_column", "views",
+)  # fmt: skip
+SETTINGS = (
+    "data_root", "download", "device", "gpu_id", "precision", "resume", "overwrite", "keep", "eval_every",
+    "eval_limit", "eval_split", "cache",
+)  # fmt: skip
+
 
 def train(
     *,
@@ -119,76 +129,40 @@ def train(
     pfedge train --dataset digits --model-name builtin:micro --epochs 10
     pfedge train --dataset bloodmnist --data-root ~/medmnist --out runs/blood
     """
-    if guarantee not in {"shared", "isolated", "exact"}:
-        message = f"unknown guarantee {guarantee!r}: choose shared, isolated or exact"
-        raise UsageError(message)
-    if guarantee != "exact" and not add_to and source_column:
-        message = "--source-column needs --guarantee exact: only there is a row a function of its own inputs"
-        raise UsageError(message)
-    if views > 1 and guarantee != "isolated":
-        message = "--views needs --guarantee isolated: there what the backbone makes of each view is cached"
-        raise UsageError(message)
+    asked = locals()  # typer has read them; each of the two dataclasses below takes its fields by name
     with needs("train", "train"):
         from rich.console import Console
 
-        from pfedge.backbone.backbone import DEFAULT_BACKBONES
+        from pfedge.backbone import DEFAULT_BACKBONES
         from pfedge.data import data_kind
-        from pfedge.guarantees.exact import train as train_exact
-        from pfedge.guarantees.isolated import train as train_isolated
-        from pfedge.guarantees.shared import train as trainer
+        from pfedge.guarantees import add_to as add
+        from pfedge.guarantees import find_guarantee, guarantee_of
+        from pfedge.guarantees import train as train_under
+        from pfedge.runs.run import Run
+        from pfedge.training import TrainSettings
     kind = require_data_type(data_type, data_kind(dataset), dataset)
-    short = Path(dataset).expanduser().resolve().stem
-    checkpoints = save_dir or out or Path("checkpoints")
-    config = trainer.TrainConfig(
-        dataset=dataset,
+    chosen = find_guarantee(guarantee) if add_to is None else guarantee_of(Run.open(add_to))
+    config = chosen.config(
+        **{name: asked[name] for name in RECIPE},
         model_name=model_name or DEFAULT_BACKBONES[kind],
-        guarantee=guarantee,
-        tokens_per_class=tokens_per_class,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        image_size=image_size,
-        size=size,
-        train_split=train_split,
-        test_fold=test_fold,
         exclude=tuple(exclude_class or ()),
-        train_limit=train_limit,
         embedding_blocks=_numbers(embedding_blocks),
-        embedding_dim=embedding_dim,
-        shrinkage=shrinkage,
-        source_column=source_column,
-        views=views,
     )
-    settings = trainer.Settings(
-        out=out or checkpoints / f"{short}_seed_{seed}",
+    checkpoints = save_dir or out or Path("checkpoints")
+    settings = TrainSettings(
+        **{name: asked[name] for name in SETTINGS},
+        out=out or checkpoints / f"{Path(dataset).expanduser().resolve().stem}_seed_{seed}",
         save_dir=checkpoints,
-        data_root=data_root,
-        download=download,
-        device=device,
-        gpu_id=gpu_id,
-        precision=precision,
-        resume=resume,
-        overwrite=overwrite,
-        keep=keep,
-        eval_every=eval_every,
-        eval_limit=eval_limit,
-        eval_split=eval_split,
-        cache=cache,
     )
     console = Console(stderr=True)
-    if add_to is not None:
-        run, metrics = train_exact.add_to(add_to, config, model_name, settings, console)
-    elif guarantee == "exact":
-        run, metrics = train_exact.train_exact(config, settings, console)
-    elif guarantee == "isolated":
-        run, metrics = train_isolated.train_isolated(config, settings, console)
+    if add_to is None:
+        run, metrics = train_under(config, settings, console)
     else:
-        run, metrics = trainer.train(config, settings, console)
+        run, metrics = add(add_to, config, model_name, settings, console)
     if as_json:
-        print_json({"run": str(run.folder), **metrics})
+        print_json({"run": str(run.folder), **metrics.to_json()})
     else:
-        typer.echo(f"test accuracy, full bank: {metrics['test_accuracy']:.3f}")
+        typer.echo(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
         typer.echo(f"run folder: {run.folder}")
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pfedge.backbone.backbone import Backbone
-from pfedge.backbone.embedding import Embedding
+from pfedge.backbone import Backbone, Embedding, load_embedding
 from pfedge.data import Split
+from pfedge.errors import RunError
+from pfedge.runs.run import Run, RunFile
 from pfedge_runtime.bank import StatisticsBank
 
 EMBED_BATCH = 16
@@ -33,7 +34,6 @@ class ExactModel:
     """
 
     def __init__(self, embedding: Embedding, bank: StatisticsBank) -> None:
-        """Take both."""
         self.embedding = embedding.eval()
         self._bank = bank
 
@@ -55,6 +55,11 @@ class ExactModel:
         """Return how many numbers stand in rows, and how many out of `forget`'s reach: none."""
         return {"rows": sum(1 + len(row.sum) + len(row.outer) for row in self._bank.rows.values()), "shared": 0}
 
+    def to(self, device: torch.device) -> Self:
+        """Move the backbone; the rows stay where they are."""
+        self.embedding.to(device)
+        return self
+
     def deployable(self) -> ExactGraph:
         """Return the module that is exported."""
         return ExactGraph(self.embedding).eval()
@@ -64,7 +69,6 @@ class ExactGraph(nn.Module):
     """What is exported for `exact`: the embedding and a linear head, fed with what was solved from the rows."""
 
     def __init__(self, embedding: Embedding) -> None:
-        """Take the embedding."""
         super().__init__()
         self.embedding = embedding
 
@@ -78,6 +82,35 @@ class ExactGraph(nn.Module):
         """
         embedded = self.embedding(self.embedding.backbone.embed(inputs))
         return embedded @ head_weight.T + head_bias, embedded
+
+
+def bank_state(bank: StatisticsBank) -> dict[str, Tensor]:
+    """Return a bank's rows as tensors, named as in a bank file."""
+    return {name: torch.from_numpy(np.array(array)) for name, array in bank.tensors().items()}
+
+
+def read_bank(file: RunFile) -> StatisticsBank:
+    """Return the rows in a run's file, which has the bank's settings beside them.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        arrays = {name: value.numpy().copy() for name, value in file.tensors.items()}
+        return StatisticsBank.from_tensors(arrays, file.about["bank"], source=str(file.path))
+    except (KeyError, TypeError) as error:
+        message = f"{file.path} is damaged: {error!r}"
+        raise RunError(message) from error
+
+
+def load_exact(run: Run, backbone: Backbone) -> ExactModel:
+    """Read a run's statistics, and build the embedding that it remembers.
+
+    Raises:
+        BackboneError: the embedding drawn here is not the one of training.
+        RunError: the model file is damaged.
+    """
+    return ExactModel(load_embedding(backbone, run.config.require_embedding()), read_bank(run.read_model()))
 
 
 def embed_split(embedding: Embedding, split: Split, *, start: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:

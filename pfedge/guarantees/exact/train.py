@@ -1,6 +1,6 @@
 """Training under guarantee `exact`: one pass over the data, and sums.
 
-    run, metrics = train_exact(TrainConfig(dataset="bloodmnist", guarantee="exact"), settings, console)
+    run, metrics = train_exact(ExactConfig(dataset="bloodmnist"), settings, console)
 
 The rows do not depend on the order of the data, on `--batch-size` or on which other classes there were.
 """
@@ -8,38 +8,120 @@ The rows do not depend on the order of the data, on `--batch-size` or on which o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import Progress
 
-from pfedge.backbone.backbone import load_backbone
-from pfedge.backbone.embedding import DEFAULT_DIM, Embedding, EmbeddingSpec, describe_embedding
-from pfedge.compute import choose_device
+from pfedge.backbone import DEFAULT_DIM, Embedding, EmbeddingSpec
+from pfedge.compute import choose_autocast, choose_device
 from pfedge.data import Dataset, Split
-from pfedge.errors import DataError, RunError
-from pfedge.guarantees.exact.model import SCALE_BITS, ExactModel, embed_split
-from pfedge.guarantees.shared.train import SAVE_SECONDS, Settings, TrainConfig, describe_run, open_dataset
+from pfedge.guarantees.exact.model import SCALE_BITS, ExactModel, bank_state, embed_split, load_exact, read_bank
+from pfedge.guarantees.loading import backbone_of
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
-from pfedge.progress import bars
+from pfedge.runs.config import TrainConfig
+from pfedge.runs.metrics import Metrics
 from pfedge.runs.run import Run
-from pfedge.training import plots
-from pfedge.training.calibration import ACCEPTANCE
+from pfedge.training import (
+    ACCEPTANCE,
+    SAVE_SECONDS,
+    TrainingSession,
+    TrainSettings,
+    open_dataset,
+    require_classes,
+)
 from pfedge_runtime.bank import RowKey, RowStatistics, StatisticsBank, own_threshold, quantise, summarise
 
 FLUSH = 512
 Rows = dict[RowKey, RowStatistics]
 
 
+def train_exact(config: TrainConfig, settings: TrainSettings, console: Console) -> tuple[Run, Metrics]:
+    """Sum a data set into rows and write a run folder; see `Guarantee.train`. What is saved is the sums so far."""
+    session = TrainingSession.open(config, settings, console)
+    dim = DEFAULT_DIM if config.embedding_dim is None else config.embedding_dim
+    embedding = Embedding(session.backbone, EmbeddingSpec(config.embedding_blocks, dim)).eval().to(session.device)
+    run = session.create_run(embedding)
+    begun, start = _read_sums(run) if settings.resume else ({}, 0)
+    with session.working("stopping after this batch ...") as (progress, stop):
+        session.announce(_describe(session, embedding.spec))
+        rows, seconds = _sum(run, embedding, session.dataset.train, begun, start, progress, stop)
+        rows = _calibrate(embedding, session.dataset.val.only(session.class_ids), rows, progress)
+        model = ExactModel(embedding, StatisticsBank(rows, SCALE_BITS, config.shrinkage))
+        return run, _finish(session, run, model, seconds, progress)
+
+
+def add_rows(
+    old: Run, config: TrainConfig, model_name: str | None, settings: TrainSettings, console: Console
+) -> tuple[Run, Metrics]:
+    """Insert the classes or sources of a data set into a finished run, as a new run.
+
+    Classes are told by their names; one that is new to the run gets the next class id.
+
+    Args:
+        old: the run.
+        config: what is added; backbone and embedding are the run's.
+        model_name: where the backbone is now; None is where it was in training.
+        settings: where the new run goes.
+        console: where progress is shown.
+
+    Raises:
+        PfedgeError: the run is of another backbone, or has one of the rows already.
+    """
+    device = choose_device(settings.device, settings.gpu_id)
+    model = load_exact(old, backbone_of(old, model_name)).to(device)
+    dataset = _named_as_in(old, open_dataset(config, settings, model.backbone))
+    session = TrainingSession(
+        config=replace(config, exclude=()),  # they are gone, and their ids may be other classes' now
+        settings=settings,
+        console=console,
+        device=device,
+        autocast=choose_autocast(settings.precision, device),
+        backbone=model.backbone,
+        dataset=dataset,
+        class_ids=require_classes(dataset),
+    )
+    bank = model.bank()
+    # a row that is there already is refused before the long pass, not after it: any statistics do for the question
+    bank.insert(dict.fromkeys(sorted(set(_keys(dataset.train))), next(iter(bank.rows.values()))))
+    described = replace(old.config, classes=dataset.classes)
+    run = Run.create(settings.out, described, resume=False, overwrite=settings.overwrite)
+    with session.working("stopping; nothing is kept of rows that are added") as (progress, stop):
+        session.announce(_describe(session, model.embedding.spec))
+        rows, seconds = _sum(run, model.embedding, dataset.train, {}, 0, progress, stop)
+        rows = _calibrate(model.embedding, dataset.val.only(session.class_ids), rows, progress)
+        grown = ExactModel(model.embedding, bank.insert(rows))
+        run = replace(run, config=replace(described, class_ids=grown.class_ids))
+        return run, _finish(session, run, grown, seconds, progress)
+
+
+def _sum(
+    run: Run, embedding: Embedding, split: Split, rows: Rows, start: int, progress: Progress, stop: StopRequest
+) -> tuple[Rows, float]:
+    """Stream over the training split once; save the sums every five minutes and when asked to stop."""
+    keys, shrinkage = _keys(split), run.config.train.shrinkage
+    sums, begun, saved = Accumulator(rows), time.perf_counter(), time.monotonic()
+    bar = progress.add_task("summing", total=len(split), completed=start)
+    for first, embedded in embed_split(embedding, split, start=start):
+        end = first + len(embedded)
+        sums.add(keys[first:end], embedded)
+        progress.update(bar, completed=end)
+        if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
+            bank = StatisticsBank(sums.finish(), SCALE_BITS, shrinkage)
+            run.save_progress(bank_state(bank), bank=bank.about(), next=end)
+            saved = time.monotonic()
+        if stop.requested:
+            raise TrainingInterruptedError(run.folder)
+    progress.remove_task(bar)
+    return sums.finish(), time.perf_counter() - begun
+
+
 class Accumulator:
-    """Sums embeddings into rows, a few hundred at a time."""
+    """Sums embeddings into rows, going on from those given: a few hundred at a time in one matrix product."""
 
     def __init__(self, rows: Rows, scale_bits: int = SCALE_BITS) -> None:
-        """Go on from `rows`."""
         self.rows = dict(rows)
         self._waiting: dict[RowKey, list[NDArray[np.int64]]] = {}
         self._bits = scale_bits
@@ -63,145 +145,49 @@ class Accumulator:
         self.rows[key] = self.rows[key] + more if key in self.rows else more
 
 
-def train_exact(config: TrainConfig, settings: Settings, console: Console) -> tuple[Run, dict[str, Any]]:
-    """Sum a data set into rows and write a run folder; return it and its metrics.
-
-    Raises:
-        PfedgeError: the data set, backbone, device or run folder cannot be used.
-        TrainingInterruptedError: Ctrl-C; the sums are saved, and `resume` continues from them.
-    """
-    device = choose_device(settings.device, settings.gpu_id)
-    backbone = load_backbone(config.model_name, image_size=config.image_size)
-    dim = DEFAULT_DIM if config.embedding_dim is None else config.embedding_dim
-    spec = EmbeddingSpec(config.embedding_blocks, dim)
-    embedding = Embedding(backbone, spec).eval().to(device)
-    dataset = open_dataset(config, settings, backbone)
-    class_ids = dataset.present()
-    described = describe_run(config, dataset, class_ids, backbone) | {"embedding": describe_embedding(embedding)}
-    run = Run.create(settings.out, described, resume=settings.resume, overwrite=settings.overwrite)
-    before, next_input = run.load_rows() if settings.resume else (None, 0)
-    with StopRequest(lambda: console.print("stopping after this batch ...")) as stop:
-        _announce(console, dataset, class_ids, embedding)
-        begun = before.rows if before else {}
-        rows, seconds = _sum(run, embedding, dataset, begun, next_input, config, console, stop)
-    rows = _calibrate(embedding, dataset.val.only(class_ids), rows, console)
-    model = ExactModel(embedding, StatisticsBank(rows, SCALE_BITS, config.shrinkage))
-    return run, _finish(run, model, dataset, seconds, console)
+def _read_sums(run: Run) -> tuple[Rows, int]:
+    """Return the sums of an interrupted pass, and the index of the input to go on with."""
+    file = run.read_progress()
+    return read_bank(file).rows, int(file.about["next"])
 
 
-def add_to(
-    path: Path, config: TrainConfig, model_name: str | None, settings: Settings, console: Console
-) -> tuple[Run, dict[str, Any]]:
-    """Insert the classes or sources of a data set into a finished run of guarantee `exact`, as a new run.
-
-    Classes are told by their names; one that is new to the run gets the next class id.
-
-    Args:
-        path: the run.
-        config: what is added; guarantee, backbone and embedding are the run's.
-        model_name: where the backbone is now; None is where it was in training.
-        settings: where the new run goes.
-        console: where progress is shown.
-
-    Raises:
-        PfedgeError: the run is of another guarantee or backbone, or has one of the rows already.
-    """
-    old = Run.open(path)
-    if old.config["train"]["guarantee"] != "exact":
-        message = f"{path} is of guarantee {old.config['train']['guarantee']}: rows can be added to exact runs only"
-        raise RunError(message)
-    model = old.load_model(model_name)
-    if not isinstance(model, ExactModel):
-        message = f"{path} holds no statistics"
-        raise RunError(message)
-    model.embedding.to(choose_device(settings.device, settings.gpu_id))
-    dataset = open_dataset(replace(config, model_name=old.config["train"]["model_name"]), settings, model.backbone)
-    classes = [*old.config["classes"], *(name for name in dataset.classes if name not in old.config["classes"])]
-    own = np.array([classes.index(name) for name in dataset.classes])
-    train, val, test = (_renamed(split, own) for split in (dataset.train, dataset.val, dataset.test))
-    dataset = replace(dataset, classes=tuple(classes), train=train, val=val, test=test)
-    _announce(console, dataset, dataset.present(), model.embedding)
-    bank = model.bank()
-    bank.insert(
-        dict.fromkeys(sorted(set(_keys(dataset.train))), next(iter(bank.rows.values())))
-    )  # taken rows, told early
-    described = {**old.config, "classes": classes, "made_by": old.config["made_by"]}
-    run = Run.create(settings.out, described, resume=False, overwrite=settings.overwrite)
-    with StopRequest(lambda: console.print("stopping; nothing is kept of rows that are added")) as stop:
-        rows, seconds = _sum(run, model.embedding, dataset, {}, 0, config, console, stop)
-    rows = _calibrate(model.embedding, dataset.val.only(dataset.present()), rows, console)
-    grown = ExactModel(model.embedding, bank.insert(rows))
-    run = replace(run, config={**described, "class_ids": list(grown.class_ids)})
-    return run, _finish(run, grown, dataset, seconds, console)
-
-
-def _sum(
-    run: Run,
-    embedding: Embedding,
-    dataset: Dataset,
-    rows: Rows,
-    start: int,
-    config: TrainConfig,
-    console: Console,
-    stop: StopRequest,
-) -> tuple[Rows, float]:
-    """Stream over the training split once; save the sums every five minutes and when asked to stop."""
-    split, keys = dataset.train, _keys(dataset.train)
-    sums, begun, saved = Accumulator(rows), time.perf_counter(), time.monotonic()
-    with bars(console) as progress:
-        bar = progress.add_task("summing", total=len(split), completed=start)
-        for first, embedded in embed_split(embedding, split, start=start):
-            end = first + len(embedded)
-            sums.add(keys[first:end], embedded)
-            progress.update(bar, completed=end)
-            if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
-                run.save_rows(StatisticsBank(sums.finish(), SCALE_BITS, config.shrinkage), end)
-                saved = time.monotonic()
-            if stop.requested:
-                raise TrainingInterruptedError(run.folder)
-    return sums.finish(), time.perf_counter() - begun
-
-
-def _calibrate(embedding: Embedding, val: Split, rows: Rows, console: Console) -> Rows:
+def _calibrate(embedding: Embedding, val: Split, rows: Rows, progress: Progress) -> Rows:
     """Set each row's threshold to the score that 95 % of its own validation inputs reach."""
-    keys, chunks = _keys(val), []
-    with bars(console) as progress:
-        bar = progress.add_task("calibrating", total=len(val))
-        for first, embedded in embed_split(embedding, val):
-            chunks.append(embedded)
-            progress.update(bar, completed=first + len(embedded))
-    whole = np.concatenate(chunks) if chunks else np.zeros((0, embedding.spec.dim), dtype=np.float32)
-    return {
-        key: row.with_threshold(
-            own_threshold(row, whole[[own == key for own in keys]], SCALE_BITS, acceptance=ACCEPTANCE)
-        )
+    keys, embedded = _keys(val), _embedded(embedding, val, "calibrating", progress)
+    thresholds = {
+        key: own_threshold(row, embedded[[own == key for own in keys]], SCALE_BITS, acceptance=ACCEPTANCE)
         for key, row in rows.items()
     }
+    return {key: row.with_threshold(thresholds[key]) for key, row in rows.items()}
 
 
-def _finish(run: Run, model: ExactModel, dataset: Dataset, seconds: float, console: Console) -> dict[str, Any]:
+def _finish(session: TrainingSession, run: Run, model: ExactModel, seconds: float, progress: Progress) -> Metrics:
     """Measure on the test split, and write the model and what was measured."""
-    test, head = dataset.test.only(model.class_ids), model.bank().head()
-    matrix = np.zeros((len(dataset.classes), len(dataset.classes)), dtype=np.int64)
-    with bars(console) as progress:
-        bar = progress.add_task("testing", total=len(test))
-        for first, embedded in embed_split(model.embedding, test):
-            predicted = np.array(head.class_ids)[(embedded @ head.weight.T + head.bias).argmax(1)]
-            np.add.at(matrix, (test.labels[first : first + len(embedded)], predicted), 1)
-            progress.update(bar, completed=first + len(embedded))
-    data = model.bank().to_bytes()
-    metrics = {
-        "history": [],
-        "test_accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
-        "confusion": matrix.tolist(),
-        "train_seconds": round(seconds, 3),
-        "trained_parameters": model.trained_parameters(),
-        "bytes_per_row": len(data) // len(model.bank().rows),
-        "bank": model.bank().digest(),
-    }
-    run.finish_rows(model.bank(), metrics)
-    plots.confusion(run.folder / "confusion.png", matrix, dataset.classes)
+    bank = model.bank()
+    test, head = session.dataset.test.only(model.class_ids), bank.head()
+    logits = _embedded(model.embedding, test, "testing", progress) @ head.weight.T + head.bias
+    predicted = np.array(head.class_ids)[logits.argmax(1)]
+    metrics = session.measure(
+        test.labels,
+        predicted,
+        model.trained_parameters(),
+        seconds,
+        bytes_per_row=len(bank.to_bytes()) // len(bank.rows),
+        bank=bank.digest(),
+    )
+    run.finish(bank_state(bank), metrics, bank=bank.about())
+    session.plot(run, metrics)
     return metrics
+
+
+def _embedded(embedding: Embedding, split: Split, what: str, progress: Progress) -> NDArray[np.float32]:
+    """Return the embeddings float32 `[N, E]` of a whole split."""
+    bar, parts = progress.add_task(what, total=len(split)), [np.zeros((0, embedding.spec.dim), dtype=np.float32)]
+    for first, embedded in embed_split(embedding, split):
+        parts.append(embedded)
+        progress.update(bar, completed=first + len(embedded))
+    progress.remove_task(bar)
+    return np.concatenate(parts)
 
 
 def _keys(split: Split) -> list[RowKey]:
@@ -210,20 +196,20 @@ def _keys(split: Split) -> list[RowKey]:
     return [RowKey(int(label), str(source)) for label, source in zip(split.labels, sources, strict=True)]
 
 
-def _renamed(split: Split, own: NDArray[np.int64]) -> Split:
-    return replace(split, labels=own[split.labels])
-
-
-def _announce(console: Console, dataset: Dataset, class_ids: tuple[int, ...], embedding: Embedding) -> None:
-    if not class_ids:
-        message = f"no class is left to train on in {dataset.name}"
-        raise DataError(message)
-    say: Callable[[str], None] = lambda text: console.print(text, highlight=False, soft_wrap=True)  # noqa: E731 -- one use
-    spec = embedding.spec
-    say(
-        f"{dataset.name}: {len(dataset.train)} training inputs, {len(class_ids)} classes, backbone "
-        f"{embedding.backbone.name}, embedding {spec.dim} wide after blocks {', '.join(map(str, spec.blocks))}"
+def _named_as_in(old: Run, dataset: Dataset) -> Dataset:
+    """Return a data set with the class ids of a run; a class whose name is new to it gets the next id."""
+    known = old.config.classes
+    classes = (*known, *(name for name in dataset.classes if name not in known))
+    own = np.array([classes.index(name) for name in dataset.classes])
+    train, val, test = (
+        replace(split, labels=own[split.labels]) for split in (dataset.train, dataset.val, dataset.test)
     )
-    for class_id, name in enumerate(dataset.classes):
-        if class_id not in class_ids:
-            say(f"class {class_id} ({name}) has nothing to train on here: it gets no row")
+    return replace(dataset, classes=classes, train=train, val=val, test=test)
+
+
+def _describe(session: TrainingSession, spec: EmbeddingSpec) -> str:
+    """Return what is about to be summed."""
+    return (
+        f"{len(session.dataset.train)} training inputs, {len(session.class_ids)} classes, backbone "
+        f"{session.backbone.name}, embedding {spec.dim} wide after blocks {', '.join(map(str, spec.blocks))}"
+    )

@@ -2,7 +2,7 @@
 
     model = IsolatedModel(backbone, class_ids=range(8), spec=EmbeddingSpec())
     logits = model(inputs)                              # float32 [B, R], one pass for all rows
-    logits = model.score(model.look(inputs))            # the same in two steps; the first has nothing trained in it
+    logits = model.score(model.run_backbone(inputs))    # the same in two steps; the first has nothing trained in it
 
 Row r's tokens are its T prompts and a copy of the backbone's CLS. Its head reads what that CLS has become, and the
 frozen embedding. As the input's own tokens never see a row, their keys and values can be computed once and kept.
@@ -17,17 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pfedge.backbone.backbone import Backbone
-from pfedge.backbone.blocks import attend_one_way, one_way, take_apart
-from pfedge.backbone.embedding import Embedding, EmbeddingSpec
-from pfedge.guarantees.shared.model import bank_of, load_rows, rows_state
+from pfedge.backbone import Backbone, Embedding, EmbeddingSpec, attend_one_way, one_way, take_apart
+from pfedge.guarantees.rows import bank_of, load_rows, rows_state
 from pfedge_runtime.bank import PromptBank
 
 ROW_GROUP = 16
 
 
 @dataclass(frozen=True)
-class Look:
+class KeyValues:
     """What a frozen backbone makes of inputs: all that rows need to know.
 
     Attributes:
@@ -78,10 +76,10 @@ class IsolatedModel(nn.Module):
 
     def forward(self, inputs: Tensor, keep: Sequence[int] | None = None) -> Tensor:
         """Return logits `[B, R]` of images `[B, H, W, 3]` or features, under all rows or those at positions `keep`."""
-        return self.score(self.look(inputs), keep)
+        return self.score(self.run_backbone(inputs), keep)
 
     @torch.no_grad()
-    def look(self, inputs: Tensor) -> Look:
+    def run_backbone(self, inputs: Tensor) -> KeyValues:
         """Run the frozen backbone, keeping each block's keys and values and the embedding."""
         tokens = self.backbone.embed(inputs)
         keys, values, parts = [], [], []
@@ -92,11 +90,11 @@ class IsolatedModel(nn.Module):
             values.append(part.split(part.value(hidden)))
             tokens = block(tokens)
             if number in self.embedding.spec.blocks:
-                parts.append(self.embedding.look(tokens))
-        return Look(torch.stack(keys, 1), torch.stack(values, 1), self.embedding.project(parts))
+                parts.append(self.embedding.pool(tokens))
+        return KeyValues(torch.stack(keys, 1), torch.stack(values, 1), self.embedding.project(parts))
 
-    def score(self, look: Look, keep: Sequence[int] | None = None) -> Tensor:
-        """Return logits `[B, R]` of inputs that were looked at, R the rows at positions `keep`, or all.
+    def score(self, frozen: KeyValues, keep: Sequence[int] | None = None) -> Tensor:
+        """Return logits `[B, R]` of inputs that the backbone has seen, R the rows at positions `keep`, or all.
 
         Outside training, rows are padded to a multiple of `ROW_GROUP`: a matrix product's last bit depends on its
         shape, and shapes shall not tell how many rows there are. On some processors it also depends on a row's place.
@@ -107,20 +105,20 @@ class IsolatedModel(nn.Module):
         if not self.training:
             spare = -rows % ROW_GROUP
             prompts, weight, bias = (torch.cat([p, p[:1].expand(spare, *p.shape[1:])]) for p in (prompts, weight, bias))
-        return self.read(self.row_cls(look, prompts), look, weight, bias)[:, :rows]
+        return self.read(self.row_cls(frozen, prompts), frozen, weight, bias)[:, :rows]
 
-    def row_cls(self, look: Look, prompts: Tensor) -> Tensor:
+    def row_cls(self, frozen: KeyValues, prompts: Tensor) -> Tensor:
         """Return what CLS has become behind each row's prompts `[R, T, D]`: `[B, R, D]`."""
-        tokens = _row_tokens(prompts, self.backbone.first_token())[None].expand(len(look.embedding), -1, -1, -1)
+        tokens = _row_tokens(prompts, self.backbone.first_token())[None].expand(len(frozen.embedding), -1, -1, -1)
         for number, block in enumerate(self.backbone.blocks):
             part = take_apart(block, self.backbone.heads)
-            tokens = attend_one_way(part, tokens, look.keys[:, number], look.values[:, number])
+            tokens = attend_one_way(part, tokens, frozen.keys[:, number], frozen.values[:, number])
         return tokens[:, :, -1]
 
     @staticmethod
-    def read(own: Tensor, look: Look, head_weight: Tensor, head_bias: Tensor) -> Tensor:
+    def read(own: Tensor, frozen: KeyValues, head_weight: Tensor, head_bias: Tensor) -> Tensor:
         """Return logits `[B, R]` of rows' CLS `[B, R, D]`, under heads `[R, D + E]` and biases `[R]`."""
-        return _read(own, look.embedding, head_weight, head_bias)
+        return _read(own, frozen.embedding, head_weight, head_bias)
 
     def bank(self) -> PromptBank:
         """Return the rows as a bank."""
@@ -152,7 +150,6 @@ class IsolatedGraph(nn.Module):
     """What is exported for `isolated`: all rows scored in one pass over one sequence."""
 
     def __init__(self, embedding: Embedding) -> None:
-        """Take the embedding, whose backbone also carries the rows."""
         super().__init__()
         self.embedding = embedding
 
@@ -173,7 +170,7 @@ class IsolatedGraph(nn.Module):
         for number, block in enumerate(backbone.blocks, start=1):
             tokens = one_way(take_apart(block, backbone.heads), tokens, inner, size)
             if number in self.embedding.spec.blocks:
-                parts.append(self.embedding.look(tokens[:, :inner]))
+                parts.append(self.embedding.pool(tokens[:, :inner]))
         embedded = self.embedding.project(parts)
         own = tokens[:, inner:].unflatten(1, (-1, size))[:, :, -1]  # type: ignore[no-untyped-call]  # torch's own lack
         return _read(own, embedded, head_weight, head_bias), embedded

@@ -1,7 +1,7 @@
 """What a frozen backbone makes of a data set, computed once: in memory, on disk, or again whenever it is asked for.
 
-    cache = Looks.of(model, split, folder, progress=progress)
-    look = cache.batch(index)        # keys, values, embedding of those inputs
+    cache = TokenCache.of(model, split, folder, progress=progress)
+    frozen = cache.batch(index)      # keys, values, embedding of those inputs
 
 Keys and values are kept in bfloat16. ViT-B at 224 px takes 7 MB an input, ViT-S at 112 px 1.2 MB.
 """
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pfedge.data import Split
-from pfedge.guarantees.isolated.model import IsolatedModel, Look
+from pfedge.guarantees.isolated.model import IsolatedModel, KeyValues
 from pfedge_runtime.errors import UsageError
 
 PLACES = ("auto", "memory", "disk", "none")
 MEMORY_SHARE = 0.5
 DISK_SHARE = 0.5
-LOOK_BATCH = 32
+BATCH = 32
 
 
 def choose_place(asked: str, needed: int, folder: Path) -> str:
@@ -51,14 +51,14 @@ def choose_place(asked: str, needed: int, folder: Path) -> str:
     return "disk" if needed <= shutil.disk_usage(folder).free * DISK_SHARE else "none"
 
 
-class LookSource(Protocol):
-    """What gives looks at inputs by index: a cache, or a part of one."""
+class KeyValueSource(Protocol):
+    """What gives keys and values of inputs by index: a cache, or a part of one."""
 
-    def batch(self, index: NDArray[np.int64]) -> Look:
+    def batch(self, index: NDArray[np.int64]) -> KeyValues:
         """Return what rows need to know of the inputs at `index`."""
 
 
-class Looks:
+class TokenCache:
     """Keys, values and embeddings of a split.
 
     Attributes:
@@ -94,21 +94,29 @@ class Looks:
         """Run the backbone over all inputs, unless nothing is kept."""
         if self._kept is None:
             return
-        for start in range(0, len(self), LOOK_BATCH):
-            index = np.arange(start, min(start + LOOK_BATCH, len(self)))
-            look = self._look(index)
-            self._kept[start : start + len(index), 0] = look.keys.cpu().to(torch.bfloat16)
-            self._kept[start : start + len(index), 1] = look.values.cpu().to(torch.bfloat16)
-            self._embedding[start : start + len(index)] = look.embedding.cpu()
+        for start in range(0, len(self), BATCH):
+            index = np.arange(start, min(start + BATCH, len(self)))
+            frozen = self._run_backbone(index)
+            self._kept[start : start + len(index), 0] = frozen.keys.cpu().to(torch.bfloat16)
+            self._kept[start : start + len(index), 1] = frozen.values.cpu().to(torch.bfloat16)
+            self._embedding[start : start + len(index)] = frozen.embedding.cpu()
             on_progress(start + len(index))
 
-    def batch(self, index: NDArray[np.int64]) -> Look:
+    def batch(self, index: NDArray[np.int64]) -> KeyValues:
         """Return what rows need to know of the inputs at `index`."""
         if self._kept is None:
-            return self._look(index)
+            return self._run_backbone(index)
         device, chosen = self._model.prompts.device, torch.from_numpy(index)
         kept = self._kept[chosen].to(device).float()
-        return Look(kept[:, 0], kept[:, 1], self._embedding[chosen].to(device))
+        return KeyValues(kept[:, 0], kept[:, 1], self._embedding[chosen].to(device))
+
+    def __enter__(self) -> TokenCache:  # noqa: PYI034 -- final in practice
+        """Return the cache; leaving gives its memory and disk back."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `close`."""
+        self.close()
 
     def close(self) -> None:
         """Give memory and disk back."""
@@ -116,9 +124,9 @@ class Looks:
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
-    def _look(self, index: NDArray[np.int64]) -> Look:
+    def _run_backbone(self, index: NDArray[np.int64]) -> KeyValues:
         inputs = torch.from_numpy(self._split.batch(index, self._model.backbone.preprocess))
-        return self._model.look(inputs.to(self._model.prompts.device))
+        return self._model.run_backbone(inputs.to(self._model.prompts.device))
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pfedge.backbone import Backbone
+from pfedge.guarantees.rows import bank_of, load_rows, rows_state
 from pfedge_runtime.bank import PromptBank
-
-if TYPE_CHECKING:
-    from pfedge.backbone.backbone import Backbone
 
 LORA_RANK = 4
 LORA_ALPHA = 4
@@ -122,7 +120,6 @@ class PromptGraph(nn.Module):
     """What is exported for `shared`: the backbone with the bank as an input (DESIGN, section 4)."""
 
     def __init__(self, backbone: Backbone) -> None:
-        """Take a backbone whose LoRA has been merged."""
         super().__init__()
         self.backbone = backbone
 
@@ -139,54 +136,6 @@ class PromptGraph(nn.Module):
         prefix = prompts.reshape(1, -1, self.backbone.width).expand(tokens.shape[0], -1, -1)
         hidden = self.backbone.encode(torch.cat([prefix, tokens], dim=1))
         return hidden[:, prefix.shape[1]] @ head_weight.T + head_bias
-
-
-def bank_of(
-    class_ids: tuple[int, ...], prompts: Tensor, head_weight: Tensor, head_bias: Tensor, threshold: Tensor
-) -> PromptBank:
-    """Return trained rows as a bank."""
-
-    def array(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return tensor.detach().float().cpu().numpy().copy()
-
-    return PromptBank(
-        class_ids=class_ids,
-        prompts=array(prompts),
-        head_weight=array(head_weight),
-        head_bias=array(head_bias),
-        threshold=array(threshold),
-    )
-
-
-def rows_state(bank: PromptBank) -> dict[str, Tensor]:
-    """Return a bank's rows as tensors `rows.<class id>.<part>`, as in a bank file."""
-    return {
-        f"rows.{class_id}.{part}": torch.from_numpy(np.array(value))
-        for class_id in bank.class_ids
-        for part, value in bank.row(class_id).items()
-    }
-
-
-@torch.no_grad()
-def load_rows(
-    state: dict[str, Tensor],
-    class_ids: tuple[int, ...],
-    prompts: Tensor,
-    head_weight: Tensor,
-    head_bias: Tensor,
-    threshold: Tensor,
-) -> None:
-    """Copy what `rows_state` gave into the tensors of a model.
-
-    Raises:
-        KeyError: a tensor is missing.
-        RuntimeError: a tensor has another shape.
-    """
-    for position, class_id in enumerate(class_ids):
-        prompts[position].copy_(state[f"rows.{class_id}.prompts"])
-        head_weight[position].copy_(state[f"rows.{class_id}.head_weight"])
-        head_bias[position].copy_(state[f"rows.{class_id}.head_bias"])
-        threshold[position].copy_(state[f"rows.{class_id}.threshold"])
 
 
 def _query_value_paths(vit: nn.Module) -> list[str]:

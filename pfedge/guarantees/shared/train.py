@@ -1,6 +1,6 @@
 """Training a prompt-bank model, guarantee `shared`, as arXiv 2509.15230 does.
 
-    run, metrics = train(TrainConfig(dataset="bloodmnist"), Settings(out=folder, save_dir=folder), console)
+    run, metrics = train_shared(SharedConfig(dataset="bloodmnist"), settings, console)
 
 Per batch the model is asked twice. Shown a `mixed_subset` of rows, the true one among them, it must name the
 class (cross-entropy); shown a `wrong_subset`, it must know nothing (KL divergence to the uniform
@@ -12,262 +12,156 @@ ends where an uninterrupted one ends.
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 from torch import Tensor
 
-from pfedge.backbone.backbone import DEFAULT_BACKBONES, Backbone, load_backbone
-from pfedge.compute import choose_autocast, choose_device, computes_bf16
-from pfedge.data import Dataset, Split, load_dataset
-from pfedge.errors import DataError
-from pfedge.evaluation.forgetting import RowLabels, accuracy_by_mode, confusion_matrix
+from pfedge.compute import computes_bf16
+from pfedge.data import Split
+from pfedge.guarantees.rows import RowLabels
 from pfedge.guarantees.shared.model import PromptBankModel
+from pfedge.guarantees.shared.modes import accuracy_by_mode, calibrate, predicted_classes
 from pfedge.guarantees.shared.prompting import choose_rows
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
-from pfedge.progress import bars
-from pfedge.runs.run import Run, TrainState
-from pfedge.training import plots
-from pfedge.training.calibration import calibrate, calibration_split
-from pfedge.version import versions
-from pfedge_runtime.errors import UsageError
-from pfedge_runtime.inputs import Preprocess
+from pfedge.runs.config import TrainConfig
+from pfedge.runs.metrics import EpochRecord, Metrics
+from pfedge.runs.run import Run
+from pfedge.training import (
+    SAVE_SECONDS,
+    TrainingSession,
+    TrainSettings,
+    TrainState,
+    calibration_split,
+    load_state,
+    save_state,
+    step_seed,
+)
 
-GUARANTEE = "shared"
 LR = 1e-3
-SAVE_SECONDS = 300.0
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that decides what a run learns.
-
-    Attributes:
-        dataset: a data set's name or path (see `pfedge.data`).
-        model_name: the backbone: hub name, local folder or `builtin:micro`.
-        guarantee: what forgetting shall promise.
-        tokens_per_class: T, prompt tokens of a row.
-        epochs: passes over the training split.
-        batch_size: samples a step.
-        lr: Adam's learning rate; None is 1e-3, under `isolated` 1e-2, which falls to zero along a cosine.
-        seed: of every random choice.
-        image_size: side in pixels; None is the backbone's own.
-        size: MedMNIST file size; None fits the image size.
-        train_split: `train` or `val`.
-        test_fold: the fold to test on, where the data set has folds; None is the last.
-        exclude: classes (ids or names) trained without, as if they had never been.
-        train_limit: at most so many training images; 0 is all.
-        embedding_blocks: `isolated` and `exact`: after which blocks; empty is every second one from the middle.
-        embedding_dim: `isolated` and `exact`: E; 0 is all that the blocks give, None is that under `isolated` and 768
-            under `exact`, whose rows grow with its square.
-        shrinkage: `exact`: share of the identity in the pooled covariance.
-        source_column: `exact`: keep rows apart by this column of the data set.
-        views: `isolated`: how many views of each training image there are: itself, then random crops and mirrors.
-    """
-
-    dataset: str = "bloodmnist"
-    model_name: str = DEFAULT_BACKBONES["image"]
-    guarantee: str = GUARANTEE
-    tokens_per_class: int = 1
-    epochs: int = 10
-    batch_size: int = 32
-    lr: float | None = None
-    seed: int = 42
-    image_size: int | None = None
-    size: int | None = None
-    train_split: str = "train"
-    test_fold: int | None = None
-    exclude: tuple[str, ...] = ()
-    train_limit: int = 0
-    embedding_blocks: tuple[int, ...] = ()
-    embedding_dim: int | None = None
-    shrinkage: float = 0.1
-    source_column: str | None = None
-    views: int = 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is carried out; none of it changes what is learned, but for rounding.
-
-    Attributes:
-        out: the run folder.
-        save_dir: where checkpoints and accuracies go.
-        data_root: where MedMNIST files lie.
-        download: fetch missing MedMNIST files.
-        device: a torch device, or `auto`.
-        gpu_id: which GPU `auto` takes where there is one.
-        precision: `auto`, `fp32` or `bf16`.
-        resume: continue an interrupted run.
-        overwrite: replace a run that the folder already holds.
-        keep: how many of the last epoch checkpoints stay; 0 keeps all.
-        eval_every: epochs between looks at every mode; the last epoch is always looked at.
-        eval_limit: images of each such look; 0 is all.
-        eval_split: the split looked at.
-        cache: `isolated`: where keys and values are kept: `auto`, `memory`, `disk` or `none` (computed every epoch).
-    """
-
-    out: Path
-    save_dir: Path
-    data_root: Path | None = None
-    download: bool = True
-    device: str = "auto"
-    gpu_id: int = 0
-    precision: str = "auto"
-    resume: bool = False
-    overwrite: bool = False
-    keep: int = 3
-    eval_every: int = 1
-    eval_limit: int = 200
-    eval_split: str = "val"
-    cache: str = "auto"
-
-
-def open_dataset(config: TrainConfig, settings: Settings, backbone: Backbone) -> Dataset:
-    """Load what is trained on: without the classes excluded, and no more than asked for.
-
-    Raises:
-        DataError: it cannot be used, or is of another kind than the backbone takes.
-        UnknownClassError: a class excluded is not among its classes.
-    """
-    dataset = load_dataset(
-        config.dataset,
-        image_size=backbone.image_size,
-        data_root=settings.data_root,
-        size=config.size,
-        train_split=config.train_split,
-        test_fold=config.test_fold,
-        source_column=config.source_column,
-        download=settings.download,
-    )
-    dataset.require_kind(backbone.preprocess, backbone=backbone.name)
-    excluded = [dataset.class_id(text) for text in config.exclude]
-    sample = dataset.train.sample(config.train_limit, config.seed)  # first: without a class means the same others
-    return replace(dataset, train=sample.where(~np.isin(sample.labels, excluded)))
-
-
-def train(config: TrainConfig, settings: Settings, console: Console) -> tuple[Run, dict[str, Any]]:
-    """Train a model and write its run folder; return it and what stands in its metrics.json.
-
-    Raises:
-        PfedgeError: the data set, backbone, device or run folder cannot be used.
-        TrainingInterruptedError: Ctrl-C; the state is saved, and `resume` continues from it.
-    """
-    if settings.eval_split not in {"val", "test"}:
-        message = f"unknown evaluation split {settings.eval_split!r}: choose val or test"
-        raise UsageError(message)
-    device = choose_device(settings.device, settings.gpu_id)
-    autocast = choose_autocast(settings.precision, device)
-    torch.manual_seed(config.seed)
-    backbone = load_backbone(config.model_name, image_size=config.image_size)
-    if computes_bf16(autocast) and device.type == "cpu":
-        backbone.spell_out_attention()
-    dataset = open_dataset(config, settings, backbone)
-    kept = dataset.present()
-    if not kept:
-        message = f"no class is left to train on in {dataset.name}"
-        raise DataError(message)
-    model = PromptBankModel(backbone, class_ids=kept, tokens_per_class=config.tokens_per_class).to(device)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.lr or LR)
-    labels = RowLabels(kept)
-    with bars(console) as progress, StopRequest(lambda: console.print("stopping after this step ...")) as stop:
-        train_split, val, test = _prepare(dataset, labels, config.seed, backbone.preprocess, progress)
-        look = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
-        run = Run.create(
-            settings.out,
-            describe_run(config, dataset, model.class_ids, backbone),
-            resume=settings.resume,
-            overwrite=settings.overwrite,
-        )
-        state = run.load_state(model, optimizer) if settings.resume else TrainState(1, 0, [])
-        _announce(console, dataset, model, config, state, device, autocast)
-        training = _Training(run, model, optimizer, train_split, labels, config, autocast, progress, stop)
-        epochs = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
+def train_shared(config: TrainConfig, settings: TrainSettings, console: Console) -> tuple[Run, Metrics]:
+    """Train rows and LoRA and write a run folder; see `Guarantee.train`."""
+    session = TrainingSession.open(config, settings, console)
+    class_ids, dataset, autocast = session.class_ids, session.dataset, session.autocast
+    if computes_bf16(autocast) and session.device.type == "cpu":
+        session.backbone.spell_out_attention()
+    model = PromptBankModel(session.backbone, class_ids=class_ids, tokens_per_class=config.tokens_per_class)
+    model.to(session.device)
+    optimizer = new_optimizer(model, config)
+    with session.working("stopping after this step ...") as (progress, stop):
+        train = session.prepared(dataset.train, "train", progress)
+        val = session.prepared(calibration_split(dataset.val, class_ids, config.seed), "val", progress)
+        test = session.prepared(dataset.test.only(class_ids), "test", progress)
+        shown = (val if settings.eval_split == "val" else test).sample(settings.eval_limit, config.seed)
+        run = session.create_run()
+        state = load_state(run, model, optimizer) if settings.resume else TrainState()
+        session.announce(_describe(session))
+        if (state.epoch, state.step) != (1, 0):
+            session.say(f"resuming in epoch {state.epoch} after step {state.step}")
+        steps = Steps(model, optimizer, train, config, autocast)
+        bar = progress.add_task("epochs", total=config.epochs, completed=state.epoch - 1)
         while state.epoch <= config.epochs:
-            state = _epoch(training, state)
-            run.save_state(model, optimizer, state)
-            epoch, record = state.epoch, state.history[-1]
-            calibrate(model, val, labels, autocast)
-            run.save_checkpoint(model, settings.save_dir, epoch, keep=settings.keep)
+            epoch, state = state.epoch, _epoch(run, steps, state, progress, stop)
+            save_state(run, model, optimizer, state)
+            calibrate(model, val, autocast)
+            run.save_checkpoint(model.trained_state(), settings.save_dir, epoch, keep=settings.keep)
+            *before, record = state.history
             if epoch % settings.eval_every == 0 or epoch == config.epochs:
-                record["accuracy"] = accuracy_by_mode(
-                    model, look, labels, seed=config.seed, autocast=autocast, progress=progress
+                accuracy = accuracy_by_mode(
+                    model, shown, RowLabels(class_ids), seed=config.seed, autocast=autocast, progress=progress
                 )
-                run.write_accuracies(settings.save_dir, state.history)
-            console.print(_line(record), highlight=False, soft_wrap=True)
-            state = TrainState(epoch + 1, 0, state.history)
-            run.save_state(model, optimizer, state)
-            progress.advance(epochs)
-        matrix = confusion_matrix(model, test, labels, classes=len(dataset.classes), autocast=autocast)
-    metrics = {
-        "history": state.history,
-        "test_accuracy": float(np.trace(matrix) / max(1, matrix.sum())),
-        "confusion": matrix.tolist(),
-        "train_seconds": round(sum(record["seconds"] for record in state.history), 3),
-        "trained_parameters": model.trained_parameters(),
-    }
-    run.finish(model, metrics)
-    plots.training(run.folder, metrics, dataset.classes)
+                record = replace(record, accuracy=accuracy)
+                run.write_accuracies(settings.save_dir, (*before, record))
+            session.say(_line(record))
+            state = TrainState(epoch + 1, 0, (*before, record))
+            save_state(run, model, optimizer, state)
+            progress.advance(bar)
+        predicted = predicted_classes(model, test, autocast=autocast)
+    seconds = sum(record.seconds for record in state.history)
+    metrics = session.measure(test.labels, predicted, model.trained_parameters(), seconds, state.history)
+    run.finish(model.trained_state(), metrics)
+    session.plot(run, metrics)
     return run, metrics
 
 
-@dataclass(frozen=True)
-class _Training:
-    """What every epoch of one training shares."""
+def new_optimizer(model: PromptBankModel, config: TrainConfig) -> torch.optim.Adam:
+    """Return Adam over rows and LoRA."""
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.lr or LR)
 
-    run: Run
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a training.
+
+    Attributes:
+        model: what is trained.
+        optimizer: of its rows and LoRA.
+        split: what it is trained on.
+        config: the recipe.
+        autocast: the precision.
+    """
+
     model: PromptBankModel
     optimizer: torch.optim.Optimizer
     split: Split
-    labels: RowLabels
     config: TrainConfig
-    autocast: torch.autocast
-    progress: Progress
-    stop: StopRequest
+    autocast: AbstractContextManager[Any]
+
+    @property
+    def count(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.split) // self.config.batch_size)
+
+    def of_epoch(self, epoch: int, *, done: int = 0) -> Iterator[float]:
+        """Take the steps of an epoch that are left after `done` of them, yielding the loss of each."""
+        model, split, config = self.model, self.split, self.config
+        model.train()
+        labels, device = RowLabels(model.class_ids), model.prompts.device
+        order = np.random.default_rng((config.seed, epoch)).permutation(len(split))
+        batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
+        for step, index in enumerate(batches[done:], start=done + 1):
+            seed = step_seed(config.seed, epoch, step)
+            torch.manual_seed(seed)  # for LoRA's dropout
+            inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(device)
+            target = labels.positions(split.labels[index])
+            with self.autocast:
+                loss = shared_loss(model, inputs, target, torch.Generator().manual_seed(seed))
+            self.optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            self.optimizer.step()
+            yield loss.item()
 
 
-def _epoch(training: _Training, state: TrainState) -> TrainState:
+def _epoch(run: Run, steps: Steps, state: TrainState, progress: Progress, stop: StopRequest) -> TrainState:
     """Take the steps that are left of one epoch; save the state every five minutes and when asked to stop."""
-    model, optimizer, split, config = training.model, training.optimizer, training.split, training.config
-    model.train()
-    order = np.random.default_rng((config.seed, state.epoch)).permutation(len(split))
-    batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
-    fresh = {"epoch": state.epoch, "loss": 0.0, "seconds": 0.0}
-    *before, record = state.history if state.step else [*state.history, fresh]  # resumed, or begun
-    name = f"epoch {state.epoch}/{config.epochs}"
-    bar = training.progress.add_task(name, total=len(batches), completed=state.step)
-    saved = time.monotonic()
-    for step, index in enumerate(batches[state.step :], start=state.step + 1):
-        started = time.perf_counter()
-        seed = step_seed(config.seed, state.epoch, step)
-        torch.manual_seed(seed)  # for LoRA's dropout
-        inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(model.prompts.device)
-        target = training.labels.positions(split.labels[index])
-        with training.autocast:
-            loss = shared_loss(model, inputs, target, torch.Generator().manual_seed(seed))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        mean = record["loss"] + (loss.item() - record["loss"]) / step
-        seconds = record["seconds"] + time.perf_counter() - started
-        record = {"epoch": state.epoch, "loss": mean, "seconds": seconds}
-        state = TrainState(state.epoch, step, [*before, record])
-        training.progress.update(bar, completed=step, description=f"{name} loss {mean:.3f}")
-        if training.stop.requested or time.monotonic() - saved > SAVE_SECONDS:
-            training.run.save_state(model, optimizer, state)
+    epochs = steps.config.epochs
+    resumed = state.step > 0  # then the record of this epoch stands last in the history
+    *before, record = state.history if resumed else (*state.history, EpochRecord(state.epoch))
+    name = f"epoch {state.epoch}/{epochs}"
+    bar = progress.add_task(name, total=steps.count, completed=state.step)
+    saved, started = time.monotonic(), time.perf_counter()
+    for step, loss in enumerate(steps.of_epoch(state.epoch, done=state.step), start=state.step + 1):
+        mean = record.loss + (loss - record.loss) / step
+        record = EpochRecord(state.epoch, mean, record.seconds + time.perf_counter() - started)
+        state = TrainState(state.epoch, step, (*before, record))
+        progress.update(bar, completed=step, description=f"{name} loss {mean:.3f}")
+        if stop.requested or time.monotonic() - saved > SAVE_SECONDS:
+            save_state(run, steps.model, steps.optimizer, state)
             saved = time.monotonic()
-        if training.stop.requested:
-            raise TrainingInterruptedError(training.run.folder)
-    training.progress.remove_task(bar)
+        if stop.requested:
+            raise TrainingInterruptedError(run.folder)
+        started = time.perf_counter()
+    progress.remove_task(bar)
     return state
 
 
@@ -290,80 +184,18 @@ def shared_loss(model: PromptBankModel, inputs: Tensor, target: Tensor, generato
     return known + F.kl_div(unknown, uniform, reduction="batchmean")
 
 
-def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Return the seed of one step: distinct, and a function of (seed, epoch, step) alone."""
-    return int(np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def config_of(described: dict[str, Any]) -> TrainConfig:
-    """Return the configuration that a run remembers, as `describe_run` gave it."""
-    lists = {key: tuple(described[key]) for key in ("exclude", "embedding_blocks")}
-    return TrainConfig(**{**described, **lists})
-
-
-def describe_run(
-    config: TrainConfig, dataset: Dataset, class_ids: tuple[int, ...], backbone: Backbone
-) -> dict[str, Any]:
-    """Return what a run must remember."""
-    return {
-        "train": json.loads(json.dumps(asdict(config))),
-        "dataset_name": dataset.name,
-        "classes": list(dataset.classes),
-        "class_ids": list(class_ids),
-        "backbone_digest": backbone.digest,
-        "made_by": versions("pfedge", "torch", "transformers", "peft"),
-    }
-
-
-def _announce(
-    console: Console,
-    dataset: Dataset,
-    model: PromptBankModel,
-    config: TrainConfig,
-    state: TrainState,
-    device: torch.device,
-    autocast: torch.autocast,
-) -> None:
-    """Say what is about to be trained, and which classes get no row."""
-    excluded = [dataset.class_id(text) for text in config.exclude]
+def _describe(session: TrainingSession) -> str:
+    """Return what is about to be trained, on what."""
+    dataset, backbone = session.dataset, session.backbone
     plural = "sounds" if dataset.kind == "audio" else "images"
-    precision = "bf16" if computes_bf16(autocast) else "fp32"
-    console.print(
-        f"{dataset.name}: {len(dataset.train)} training {plural}, {len(model.class_ids)} rows, "
-        f"backbone {model.backbone.name} ({model.backbone.preprocess.describe()}), {device} {precision}",
-        highlight=False,
-        soft_wrap=True,
+    precision = "bf16" if computes_bf16(session.autocast) else "fp32"
+    return (
+        f"{len(dataset.train)} training {plural}, {len(session.class_ids)} rows, "
+        f"backbone {backbone.name} ({backbone.preprocess.describe()}), {session.device} {precision}"
     )
-    for class_id, name in enumerate(dataset.classes):
-        if class_id in excluded:
-            console.print(f"class {class_id} ({name}) is excluded: it gets no row", highlight=False, soft_wrap=True)
-        elif class_id not in model.class_ids:
-            console.print(
-                f"class {class_id} ({name}) has nothing to train on: it gets no row", highlight=False, soft_wrap=True
-            )
-    if (state.epoch, state.step) != (1, 0):
-        console.print(f"resuming in epoch {state.epoch} after step {state.step}", highlight=False, soft_wrap=True)
 
 
-def _prepare(
-    dataset: Dataset, labels: RowLabels, seed: int, preprocess: Preprocess, progress: Progress
-) -> tuple[Split, Split, Split]:
-    """Return the splits to train on, to calibrate on and to report, with what they need decoded once."""
-    val = calibration_split(dataset.val, labels, seed)
-    prepared = []
-    for name, split in (("train", dataset.train), ("val", val), ("test", dataset.test.only(labels.class_ids))):
-        bar = progress.add_task(f"decoding {name}", total=len(split))
-        prepared.append(split.prepared(preprocess, partial(_completed, progress, bar)))
-        progress.remove_task(bar)
-    train_split, val, test = prepared
-    return train_split, val, test
-
-
-def _completed(progress: Progress, bar: TaskID, done: int) -> None:
-    progress.update(bar, completed=done)
-
-
-def _line(record: dict[str, Any]) -> str:
-    parts = [f"epoch {record['epoch']:>3}", f"loss {record['loss']:.4f}", f"{record['seconds']:.0f} s"]
-    parts += [f"{mode} {accuracy:.3f}" for mode, accuracy in record.get("accuracy", {}).items()]
+def _line(record: EpochRecord) -> str:
+    parts = [f"epoch {record.epoch:>3}", f"loss {record.loss:.4f}", f"{record.seconds:.0f} s"]
+    parts += [f"{mode} {accuracy:.3f}" for mode, accuracy in (record.accuracy or {}).items()]
     return "  ".join(parts)
