@@ -201,7 +201,7 @@ def open_checkpoint(path: Path, settings: ImportSettings) -> tuple[Run, PromptBa
     except KeyError as error:
         _require_no_difference(path, missing=[str(error.args[0])])
     described = RunConfig(
-        train=config,
+        train=config.remembered(),
         dataset_name=dataset.name,
         classes=dataset.classes,
         class_ids=model.class_ids,

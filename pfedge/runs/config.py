@@ -66,6 +66,10 @@ class TrainConfig:
         """Return JSON values, in the order of the fields."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
+    def remembered(self) -> TrainConfig:
+        """Return the recipe as a run remembers it, which is equal to what is read back from its files."""
+        return TrainConfig(**vars(self))
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
         """Return what `to_json` gave; a field that an older version did not have gets its default."""

@@ -88,7 +88,7 @@ class TrainingSession:
             RunError: the folder holds a run already, or there is none to resume.
         """
         described = RunConfig(
-            train=self.config,
+            train=self.config.remembered(),
             dataset_name=self.dataset.name,
             classes=self.dataset.classes,
             class_ids=self.class_ids,
