@@ -68,7 +68,7 @@ class TrainConfig:
 
     def remembered(self) -> TrainConfig:
         """Return the recipe as a run remembers it, which is equal to what is read back from its files."""
-        return TrainConfig(**vars(self))
+        return TrainConfig.from_json(self.to_json())
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
