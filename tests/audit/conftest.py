@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pfedge.auditing.attacks.subjects import Subjects
-from pfedge.data.pool import TEST, TRAIN, VAL, Pool
+from pfedge.data import TEST, TRAIN, VAL, Pool
 from support.audit_toys import FORGOTTEN, subjects
 
 

@@ -49,12 +49,12 @@ def digits(tmp_path_factory):
 
     from pfedge.data import load_dataset
     from pfedge.exporting import ExportSettings, export_run
-    from pfedge.guarantees.exact.train import train_exact
-    from pfedge.guarantees.shared.train import Settings, TrainConfig
+    from pfedge.guarantees import ExactConfig, train
+    from pfedge.training import TrainSettings
 
     folder = tmp_path_factory.mktemp("digits")
-    config = TrainConfig(dataset="digits", model_name="builtin:micro", guarantee="exact")
-    run, _ = train_exact(config, Settings(out=folder / "run", save_dir=folder / "run"), Console(quiet=True))
+    config = ExactConfig(dataset="digits", model_name="builtin:micro")
+    run, _ = train(config, TrainSettings(out=folder / "run", save_dir=folder / "run"), Console(quiet=True))
     bundle, _ = export_run(run, ExportSettings(out=folder / "bundle"), on_progress=lambda _: None)
     test = load_dataset("digits", image_size=28).test
     three = test.batch(np.flatnonzero(test.labels == 3)[:1], bundle.manifest.preprocess)[0]

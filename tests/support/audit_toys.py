@@ -7,7 +7,7 @@ import torch
 
 from pfedge.auditing.attacks.subjects import Subjects
 from pfedge.auditing.statistics.measure import judge
-from pfedge.guarantees.subject import LAST_CLS, Subject
+from pfedge.guarantees import LAST_CLS, Subject
 
 WIDTH, FORGOTTEN = 64, 1
 MEANS = np.random.default_rng(7).choice([-1.0, 1.0], size=(3, WIDTH))

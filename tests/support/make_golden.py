@@ -33,6 +33,7 @@ from pfedge_runtime.receipts import Receipt, authorize, restore, trust
 from pfedge_runtime.signing import PrivateKey
 from support.backbones import SIDE, write_tiny_vit
 
+
 def write_bundle(out: Path, guarantee: str) -> None:
     """Train, export, and write down what the bundle predicts."""
     with tempfile.TemporaryDirectory() as folder:
