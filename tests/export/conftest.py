@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pfedge.guarantees import load_model
 from pfedge.data import load_dataset
+from pfedge.guarantees import load_model
 
 
 @pytest.fixture(scope="module")

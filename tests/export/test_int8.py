@@ -80,9 +80,7 @@ def test_openvino_runs_it_too(lower, validation):
 @pytest.fixture(scope="module")
 def isolated_run(tmp_path_factory, tiny_vit, coloured_npz):
     folder = tmp_path_factory.mktemp("isolated") / "run"
-    config = IsolatedConfig(
-        dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=8, embedding_blocks=(1, 2)
-    )
+    config = IsolatedConfig(dataset=str(coloured_npz), model_name=str(tiny_vit), epochs=8, embedding_blocks=(1, 2))
     return train(config, TrainSettings(out=folder, save_dir=folder), Console(quiet=True))[0]
 
 
