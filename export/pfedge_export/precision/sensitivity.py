@@ -20,8 +20,8 @@ def products_by_loss(graph: onnx.ModelProto, calibration: Calibration, quantizat
     """Return the names of the products that `quantise` takes, those first that lose most in eight bits.
 
     A product of activations X `[N, D]` and weights W `[D, C]` loses |q(X) q(W) - X W| / |X W| (Frobenius norms) on a
-    few real inputs. q rounds weights by column to 255 levels. It rounds activations to 256 levels from their smallest to
-    their largest, and under `dynamic` each token to 255.
+    few real inputs. q rounds weights by column to 255 levels. It rounds activations to 256 levels from their smallest
+    to their largest, and under `dynamic` each token to 255.
     """
     weights = {value.name: value for value in graph.graph.initializer}
     head = head_nodes(graph)
