@@ -36,6 +36,7 @@ check: setup
 
 # the documentation, into build/docs; a link that leads nowhere stops it
 docs: $(VENV)/.docs
+	$(BIN)/python benchmarks/tables/audits.py > /dev/null
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(VENV)/.docs: $(STAMP)
