@@ -8,6 +8,43 @@
 The method is "Pre-Forgettable Models" (Hendrix et al., ACM MM 2025, arXiv 2509.15230).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pfedge.api import (
+        AuditSettings,
+        EvalSettings,
+        ExportSettings,
+        Run,
+        TrainConfig,
+        TrainSettings,
+        audit,
+        evaluate,
+        export,
+        train,
+    )
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "AuditSettings",
+    "EvalSettings",
+    "ExportSettings",
+    "Run",
+    "TrainConfig",
+    "TrainSettings",
+    "__version__",
+    "audit",
+    "evaluate",
+    "export",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- whatever has that name
+    """Import the trainer when it is first used: the device's verbs need none of it (PEP 562)."""
+    if name in __all__:
+        return getattr(import_module("pfedge.api"), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
