@@ -22,6 +22,7 @@ from rich.console import Console
 
 from pfedge.auditing.audit import audit_run
 from pfedge.auditing.case import AuditSettings
+from pfedge.auditing.report import AuditReport
 from pfedge.backbone import DEFAULT_BACKBONES
 from pfedge.data import data_kind
 from pfedge.evaluation import EvalSettings, Evaluation, OnePassEvaluation, evaluate_run
@@ -123,7 +124,7 @@ def audit(
     out: str | Path,
     console: Console = QUIET,
     **options: Any,  # noqa: ANN401 -- of `AuditSettings`
-) -> Any:  # noqa: ANN401 -- the report, as `pfedge audit --json` prints it
+) -> AuditReport:
     """Attack forgetting one class of a run, write the report and return it; see `AuditSettings` for options.
 
     Raises:

@@ -24,10 +24,10 @@ from typing import Any
 
 from rich.console import Console
 
-from pfedge.auditing.attacks.blackbox import listen
-from pfedge.auditing.audit import ATTACKS, attack_by
+from pfedge.auditing.attacks import run_model
 from pfedge.auditing.case import AuditSettings, Case
-from pfedge.auditing.statistics.measure import Attack, judge, worst
+from pfedge.auditing.registry import ATTACKS
+from pfedge.auditing.statistics import Attack, judge, worst
 from pfedge.guarantees import IsolatedConfig, SharedConfig, find_guarantee, train
 from pfedge.runs.config import TrainConfig
 from pfedge.runs.run import MODEL, Run
@@ -68,16 +68,16 @@ def positive(folder: Path, data_root: Path) -> dict[str, Any]:
     run = trained(POSITIVE["isolated"], folder / "positive-isolated", data_root)
     settings = AuditSettings(out=folder, data_root=data_root, references=1, shadows=SHADOWS)
     with Case(run, CLASS, settings, QUIET) as case:
-        case.heard = replace(case.heard, after=case.heard.before)
+        case.outputs = replace(case.outputs, after=case.outputs.before)
         case.subjects = replace(case.subjects, after=case.subjects.before)
-        attacks = {key: attack_by(key, case) for key in ("membership", "relearning")}
+        attacks = {key: ATTACKS[key](case) for key in ("membership", "relearning")}
     measures = {measure.name: measure for attack in attacks.values() for measure in attack.measures}
     found = {name: measure.after.value for name, measure in measures.items() if name.startswith("AUC")}
     found |= _times_as_fast(attacks["relearning"])
     judged = judge(tuple(attacks.values()), margin=0.1)
     run = trained(POSITIVE["shared"], folder / "positive-shared", data_root)
     with Case(run, CLASS, replace(settings, shadows=0), QUIET) as case:
-        dropped = attack_by("relearning", case)
+        dropped = ATTACKS["relearning"](case)
     return {
         "measures": found,
         "verdicts": {attack.key: attack.verdict for attack in judged},
@@ -116,10 +116,10 @@ def _compare_references(case: Case, other: Run) -> dict[str, Any]:
     model = case.load_model(other)
     with Case(other, CLASS, case.settings, QUIET) as theirs:
         graph = theirs.bundle.graph_path if case.guarantee.graph_is_trained else case.bundle.graph_path
-    case.heard = replace(case.heard, after=listen(graph, model.bank(), case.pool, case.heard.index))
+    case.outputs = replace(case.outputs, after=run_model(graph, model.bank(), case.pool, case.outputs.index))
     again = case.white_box.subject(model, model.class_ids)
     case.subjects = replace(case.subjects, after=again)
-    attacks = judge([attack_by(key, case) for key in ATTACKS if key != "reach"], margin=case.settings.margin)
+    attacks = judge([ATTACKS[key](case) for key in ATTACKS if key != "reach"], margin=case.settings.margin)
     return {
         "verdict": worst(attack.verdict for attack in attacks),
         "furthest": _furthest(attacks),

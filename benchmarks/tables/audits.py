@@ -1,6 +1,6 @@
-"""The table of docs/audits/README.md, from the reports that lie there.
+"""The pages and the table of docs/audits, from the reports (report.json) that lie there.
 
-    python benchmarks/tables/audits.py          # writes the table between its marks, and prints it
+    python benchmarks/tables/audits.py          # writes each report.html, and the table between its marks in README.md
 
 Each cell is after / reference, and a mark where that measure's distance is significantly beyond the margin.
 """
@@ -8,10 +8,12 @@ Each cell is after / reference, and a mark where that measure's distance is sign
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pfedge.auditing.statistics.measure import INDISTINGUISHABLE, Attack, Measure
+from pfedge.auditing.page import render
+from pfedge.auditing.report import AuditedRun, AuditReport
+from pfedge.auditing.statistics import INDISTINGUISHABLE, Measure
 
 FOLDER = Path(__file__).parents[2] / "docs" / "audits"
 BEGIN, END = "<!-- audits -->", "<!-- end -->"
@@ -33,30 +35,37 @@ COLUMNS = {
 }
 
 
-def table(folder: Path = FOLDER) -> str:
+GUARANTEES = ("shared", "isolated", "exact")  # in the order of the table
+
+
+def read_reports(folder: Path = FOLDER) -> dict[Path, AuditReport]:
+    """Return the reports, by the folder that each lies in."""
+    paths = sorted(folder.glob("*/report.json"))
+    return {path.parent: AuditReport.from_json(json.loads(path.read_text())) for path in paths}
+
+
+def table(reports: Mapping[Path, AuditReport]) -> str:
     """Return one line a report."""
-    reports = [json.loads(path.read_text()) for path in sorted(folder.glob("*/report.json"))]
-    order = ("shared", "isolated", "exact")
-    reports.sort(key=lambda one: (one["run"]["dataset"], order.index(one["run"]["guarantee"]), one["class"]["id"]))
     lines = [f"| data, guarantee, class | verdict | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 2) + "|"]
-    lines += [_line(report) for report in reports]
+    for folder, report in sorted(reports.items(), key=lambda item: _order(item[1])):
+        lines.append(_line(folder.name, report))
     return "\n".join(lines)
 
 
-def _line(report: dict[str, Any]) -> str:
-    measures = {
-        (attack.key, measure.name): measure
-        for attack in map(Attack.from_json, report["attacks"])
-        for measure in attack.measures
-    }
+def _order(report: AuditReport) -> tuple[str, int, int]:
+    run = report.run or AuditedRun()
+    return run.dataset or "", GUARANTEES.index(run.guarantee or ""), report.audited_class.id
+
+
+def _line(folder: str, report: AuditReport) -> str:
+    measures = {(attack.key, measure.name): measure for attack in report.attacks for measure in attack.measures}
     cells = []
     for key, names in COLUMNS.values():
         found = next((measures[key, name] for name in names if (key, name) in measures), None)
         cells.append(_cell(found))
-    run, name = report["run"], report["class"]["name"].partition("(")[0]
-    folder = f"{run['dataset']}-{run['guarantee']}-{report['class']['id']}"
-    what = f"{run['dataset']}, [`{run['guarantee']}`]({folder}/report.html), {report['class']['id']} {name}"
-    return f"| {what} | {report['verdict']} | {' | '.join(cells)} |"
+    run, name = report.run or AuditedRun(), report.audited_class.name.partition("(")[0]
+    what = f"{run.dataset}, [`{run.guarantee}`]({folder}/report.html), {report.audited_class.id} {name}"
+    return f"| {what} | {report.verdict} | {' | '.join(cells)} |"
 
 
 def _cell(measure: Measure | None) -> str:
@@ -67,10 +76,13 @@ def _cell(measure: Measure | None) -> str:
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the pages and the table."""
+    reports = read_reports()
+    for folder, report in reports.items():
+        (folder / "report.html").write_text(render(report))
     page = FOLDER / "README.md"
     head, _, rest = page.read_text().partition(BEGIN)
-    text = table()
+    text = table(reports)
     page.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
     print(text)
 

@@ -1,7 +1,7 @@
 """`pfedge audit`: three models, the same attacks, one report.
 
     report = audit_run(Run.open(path), "3", AuditSettings(out=Path("report")), console)
-    report["verdict"]          # 'indistinguishable from never trained', 'better than before', 'still knows', ...
+    report.verdict          # 'indistinguishable from never trained', 'better than before', 'still knows', ...
 
 Each attack's outcome is kept until the report is written, and longer: an interrupted audit goes on with the same
 command.
@@ -9,47 +9,41 @@ command.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
-from pfedge.auditing.attacks.blackbox import ONE_ROW, membership, neighbour, utility
-from pfedge.auditing.attacks.relearning import inversion, relearning
-from pfedge.auditing.attacks.representation import representation
-from pfedge.auditing.attacks.subjects import MIN_INPUTS
-from pfedge.auditing.baselines.contenders import contend
-from pfedge.auditing.case import AuditSettings, Case, short_digest
+from pfedge.auditing.attacks import MIN_INPUTS, ONE_ROW
+from pfedge.auditing.baselines import contend
+from pfedge.auditing.case import AuditSettings, Case
 from pfedge.auditing.citations import CITATIONS
-from pfedge.auditing.page.page import render
+from pfedge.auditing.identity import METHOD, Identity, train_seconds
+from pfedge.auditing.page import render
+from pfedge.auditing.registry import ATTACKS
+from pfedge.auditing.report import AuditCode, AuditedClass, AuditedData, AuditReport, Comparison
 from pfedge.auditing.retrained import require_finished
-from pfedge.auditing.statistics.measure import ERROR_RATE, INDISTINGUISHABLE, UNDECIDED, Attack, judge, worst
+from pfedge.auditing.statistics import ERROR_RATE, INDISTINGUISHABLE, UNDECIDED, Attack, judge, worst
 from pfedge.data import TEST, TRAIN, VAL
 from pfedge.errors import RunError
 from pfedge.exporting import AUDIT_SCHEMA
 from pfedge.guarantees import guarantee_of
 from pfedge.interrupt import TrainingInterruptedError
-from pfedge.progress import bars
 from pfedge.runs.run import Run
 from pfedge.version import versions
-from pfedge_runtime.bundle import MANIFEST, class_text, find_class
+from pfedge_runtime.bundle import class_text, find_class
 from pfedge_runtime.device import DeviceState, FileFloor
 from pfedge_runtime.errors import LastRowError, PfedgeError, UsageError
-from pfedge_runtime.files import make_folder, sha256_file, write_atomic
+from pfedge_runtime.files import make_folder, write_atomic
 from pfedge_runtime.forgetting import forget
 
-METHOD = 2  # goes up when an attack would measure something else: kept outcomes are then of no use
 REPORT, PAGE = "report.json", "report.html"
-ATTACKS = ("utility", "membership", "representation", "relearning", "inversion", "neighbour", "reach")
 NEEDED = ("membership", "representation", "relearning")  # without these a clean bill says nothing
 
 
@@ -59,11 +53,10 @@ class AuditInterruptedError(PfedgeError):
     exit_code = 130
 
     def __init__(self) -> None:
-        """Say how to go on."""
         super().__init__("interrupted; what was finished is kept: the same command goes on from there")
 
 
-def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Console) -> dict[str, Any]:
+def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Console) -> AuditReport:
     """Audit forgetting one class of a run; write the report and return it.
 
     Args:
@@ -92,41 +85,50 @@ def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Consol
     except (TrainingInterruptedError, KeyboardInterrupt) as error:
         raise AuditInterruptedError from error
     make_folder(settings.out)
-    write_atomic(settings.out / REPORT, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    write_atomic(settings.out / REPORT, (json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n").encode())
     write_atomic(settings.out / PAGE, render(report).encode())
     return report
 
 
-def _report(case: Case) -> dict[str, Any]:
+def _report(case: Case) -> AuditReport:
     """Make all attacks and return the report."""
-    settings, class_id = case.settings, case.class_id
-    identity = _identity(case)
-    parts = case.cache / f"attacks-{short_digest({**identity, 'code': _code_digest()})}"
-    make_folder(parts)
-    attacks = judge([_kept(case, key, parts) for key in ATTACKS], margin=settings.margin)
-    rows = _compare(case, parts, attacks) if settings.compare else None
-    others = [other for other in case.model.class_ids if other != class_id]
+    identity = Identity.of(case)
+    folder = case.cache / f"attacks-{identity.digest}"
+    make_folder(folder)
+    attacks = judge([_load_or_make(case, key, folder) for key in ATTACKS], margin=case.settings.margin)
+    return AuditReport(
+        schema=AUDIT_SCHEMA,
+        time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        audited_class=AuditedClass(case.class_id, case.run.config.classes[case.class_id]),
+        verdict=overall(attacks, same_bank=case.same_bank),
+        margin=case.settings.margin,
+        error_rate=ERROR_RATE,
+        run=identity.run,
+        bundle=identity.bundle,
+        reference=identity.reference,
+        data=_data(case),
+        seed=case.settings.seed,
+        shadows=case.settings.shadows,
+        method=METHOD,
+        forgotten=case.class_id,
+        code=AuditCode(identity.code_sha256, METHOD),
+        made_by=versions("pfedge", "torch", "transformers", "onnxruntime", "numpy", "scikit-learn"),
+        citations=CITATIONS,
+        attacks=attacks,
+        baselines=_compare(case, folder, attacks) if case.settings.compare else None,
+    )
+
+
+def _data(case: Case) -> AuditedData:
+    """Return how many inputs of each kind there are."""
+    own, others = [case.class_id], [other for other in case.model.class_ids if other != case.class_id]
     counts = {
-        "members": len(case.pool.find(TRAIN, [class_id])),
-        "non-members": len(case.pool.find((VAL, TEST), [class_id])),
+        "members": len(case.pool.find(TRAIN, own)),
+        "non-members": len(case.pool.find((VAL, TEST), own)),
         "others, training": len(case.pool.find(TRAIN, others)),
         "others, test": len(case.pool.find(TEST, others)),
     }
-    return {
-        "schema": AUDIT_SCHEMA,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "class": {"id": class_id, "name": case.run.config.classes[class_id]},
-        "verdict": overall(attacks, same_bank=case.same_bank),
-        "margin": settings.margin,
-        "error_rate": ERROR_RATE,
-        **identity,
-        "data": {"sha256": case.pool.digest, "inputs": counts},
-        "code": {"sha256": _code_digest(), "method": METHOD},
-        "made_by": versions("pfedge", "torch", "transformers", "onnxruntime", "numpy", "scikit-learn"),
-        "citations": CITATIONS,
-        "attacks": [attack.to_json() for attack in attacks],
-        **({"baselines": rows} if rows is not None else {}),
-    }
+    return AuditedData(case.pool.digest, counts)
 
 
 def overall(attacks: Sequence[Attack], *, same_bank: bool) -> str:
@@ -141,112 +143,21 @@ def overall(attacks: Sequence[Attack], *, same_bank: bool) -> str:
     return UNDECIDED if verdict == INDISTINGUISHABLE and not same_bank and set(NEEDED) - made else verdict
 
 
-def _identity(case: Case) -> dict[str, Any]:
-    """Return what is audited, by digests, and how: all that an attack's outcome depends on."""
-    train, (reference, *more) = case.run.config.train, case.references
-    return {
-        "run": {
-            "name": case.run.name,
-            "dataset": case.run.config.dataset_name,
-            "guarantee": train.guarantee,
-            "backbone": Path(train.model_name).name,
-            "seed": train.seed,
-            "model_sha256": sha256_file(case.run.model_file),
-            "backbone_digest": case.run.config.backbone_digest,
-        },
-        "bundle": {
-            "model_id": case.bundle.manifest.model_id,
-            "manifest_sha256": sha256_file(case.bundle.path / MANIFEST),
-            "graph_sha256": sha256_file(case.bundle.graph_path),
-            "bank_after": case.banks[1].digest(),
-            "device": "cpu",
-            "precision": case.bundle.manifest.precision,
-        },
-        "reference": {
-            **_about_reference(reference),
-            "same_graph": len(set(case.graphs)) == 1,
-            "same_bank": case.same_bank,
-            "more": [_about_reference(run) for run in more],
-        },
-        "data": {"sha256": case.pool.digest},
-        "seed": case.settings.seed,
-        "shadows": case.settings.shadows,
-        "method": METHOD,
-        "forgotten": case.class_id,
-    }
-
-
-def _about_reference(run: Run) -> dict[str, Any]:
-    return {
-        "model_sha256": sha256_file(run.model_file),
-        "seed": run.config.train.seed,
-        "train_seconds": _train_seconds(run),
-    }
-
-
-def _kept(case: Case, key: str, parts: Path) -> Attack:
-    """Make one attack, or take its outcome from an earlier call."""
-    path = parts / f"{key}.json"
+def _load_or_make(case: Case, key: str, folder: Path) -> Attack:
+    """Return an attack's outcome: that of an earlier call, or else of the attack, made now and written to a folder."""
+    path = folder / f"{key}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):  # what is not there, or damaged, is done again
-        kept = Attack.from_json(json.loads(path.read_text()))
+        loaded = Attack.from_json(json.loads(path.read_text()))
         case.say(f"{key}: kept from an earlier call")
-        return kept
+        return loaded
     started = time.perf_counter()
-    attack = attack_by(key, case)
+    attack = ATTACKS[key](case)
     write_atomic(path, json.dumps(attack.to_json()).encode())
     case.say(f"{key}: {time.perf_counter() - started:.0f} s")
     return attack
 
 
-def attack_by(key: str, case: Case) -> Attack:
-    """Make one of `ATTACKS`; it has no verdict yet."""
-    seed = case.settings.seed
-    if key == "utility":
-        return utility(case.heard, case.run.config.classes, seed=seed)
-    if key == "membership":
-        return membership(case.heard, case.shadows, _why_no_shadows(case), seed=seed)
-    if key == "neighbour":
-        return neighbour(case.heard, seed=seed)
-    if key == "reach":
-        return reach(case.model.trained_parameters(), case.guarantee.shared_norms(case.model), same_bank=case.same_bank)
-    how = {"representation": representation, "relearning": relearning, "inversion": inversion}[key]
-    with bars(case.console) as progress:
-        return how(case.subjects, _ticker(progress, key))
-
-
-def reach(trained: dict[str, int], norms: Sequence[dict[str, Any]], *, same_bank: bool) -> Attack:
-    """Return what share of trained parameters forgetting cannot touch.
-
-    Args:
-        trained: how many stand in `rows`, and how many are `shared`.
-        norms: name, norm and relative norm of each shared change of a weight.
-        same_bank: whether the bank after forgetting is byte for byte the reference's.
-    """
-    share = trained["shared"] / max(1, sum(trained.values()))
-    notes = [f"{trained['shared']:,} of {sum(trained.values()):,} trained numbers ({share:.1%}) are out of reach."]
-    if same_bank:
-        notes.append("The bank after forgetting is byte for byte that of the model trained without the class.")
-    return Attack(
-        key="reach",
-        title="Parameters out of reach",
-        question="What was trained on the class and stays when its row goes?",
-        measures=(),
-        notes=tuple(notes),
-        data={"share": share, **trained, "norms": list(norms)},
-    )
-
-
-def _why_no_shadows(case: Case) -> str:
-    minutes = max(1, round(_train_seconds(case.references[0]) / 120))  # half of the data
-    return f"it needs shadow models, each about {minutes} minutes of training here: --shadows 8 makes them"
-
-
-def _train_seconds(run: Run) -> float:
-    """Return how long a run trained."""
-    return run.metrics.train_seconds or 0.0
-
-
-def _compare(case: Case, parts: Path, attacks: tuple[Attack, ...]) -> dict[str, Any] | None:
+def _compare(case: Case, folder: Path, attacks: tuple[Attack, ...]) -> Comparison | None:
     """Compare with other ways to forget, as far as there are inputs to attack them with."""
     if reason := case.subjects.lacking(MIN_INPUTS):
         case.say(f"no comparison with other ways to forget: {reason}")
@@ -256,10 +167,10 @@ def _compare(case: Case, parts: Path, attacks: tuple[Attack, ...]) -> dict[str, 
         case.dataset.train.prepared(case.model.backbone.preprocess),
         case.config,
         attacks,
-        parts,
+        folder,
         epochs=case.settings.compare_epochs,
         forgetting_seconds=_forgetting_seconds(case),
-        train_seconds=_train_seconds(case.references[0]),
+        train_seconds=train_seconds(case.references[0]),
         device=case.device,
         say=case.say,
     )
@@ -285,16 +196,3 @@ def _require_class(run: Run, text: str) -> int:
     if len(ids) == 1:
         raise LastRowError
     return class_id
-
-
-def _ticker(progress: Progress, name: str) -> Callable[[], None]:
-    bar = progress.add_task(name, total=None)
-    return lambda: progress.advance(bar)
-
-
-def _code_digest() -> str:
-    """Return SHA-256 over the source of the audit."""
-    whole = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        whole.update(path.name.encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()

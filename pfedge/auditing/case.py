@@ -2,7 +2,7 @@
 
     case = Case(Run.open(path), 3, AuditSettings(out=Path("report")), console)
     with case:
-        case.heard, case.subjects, case.shadows          # each computed when it is first asked for
+        case.outputs, case.subjects, case.shadows          # each computed when it is first asked for
 
 What takes long is kept in a cache beside the run: exported bundles, the reference, and what shadow models said.
 """
@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from pfedge.auditing.attacks.blackbox import Heard, inputs_to_ask, listen
-from pfedge.auditing.attacks.subjects import Subjects
+from pfedge.auditing.attacks import OutputsByModel, Subjects, inputs_to_ask, run_model
 from pfedge.auditing.retrained import require_reference, retrained
 from pfedge.compute import choose_autocast, choose_device
 from pfedge.data import POOL_LIMIT, Dataset, Pool, split_digest
@@ -239,15 +238,15 @@ class Case:
         return own, own, *(self._export(run).graph_path if another else own for run in self.references)
 
     @cached_property
-    def heard(self) -> Heard:
+    def outputs(self) -> OutputsByModel:
         """What the deployed graphs say."""
         index = inputs_to_ask(self.pool, self.class_id, self.model.class_ids)
         self.say(f"asking the deployed graph about {len(index)} inputs, before, after and the reference")
         with bars(self.console) as progress:
             bar = progress.add_task("asking", total=len(self.banks) * len(index))
-            hear = partial(listen, pool=self.pool, index=index, tick=partial(progress.advance, bar))
-            before, after, reference, *more = map(hear, self.graphs, self.banks)
-        return Heard(self.class_id, self.pool, index, before, after, reference, tuple(more))
+            ask = partial(run_model, pool=self.pool, index=index, tick=partial(progress.advance, bar))
+            before, after, reference, *more = map(ask, self.graphs, self.banks)
+        return OutputsByModel(self.class_id, self.pool, index, before, after, reference, tuple(more))
 
     @cached_property
     def white_box(self) -> WhiteBox[Any]:
@@ -285,7 +284,7 @@ class Case:
         count = self.settings.shadows or 0
         if count == 0:
             return None
-        index, ids = self.heard.index, self.model.class_ids
+        index, ids = self.outputs.index, self.model.class_ids
         key = {
             "model": sha256_file(self.run.model_file),
             "pool": self.pool.digest,

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pfedge.auditing import audit as module
-from pfedge.auditing.attacks.blackbox import ONE_ROW
+from pfedge.auditing.attacks import ONE_ROW, reach
 from pfedge.auditing.audit import AuditInterruptedError, audit_run, overall
 from pfedge.auditing.case import AuditSettings
-from pfedge.auditing.statistics.measure import (
+from pfedge.auditing.registry import ATTACKS
+from pfedge.auditing.report import AuditedClass, AuditReport
+from pfedge.auditing.statistics import (
     INDISTINGUISHABLE,
     STILL_KNOWS,
     UNDECIDED,
@@ -72,60 +73,64 @@ def exact_report(exact_run, tmp_path_factory):
     return folder, report
 
 
+def replace_attacks(monkeypatch, other):
+    """Let `other`, of a key, the attack and the case, stand in for each attack."""
+    for key, attack in ATTACKS.items():
+        monkeypatch.setitem(ATTACKS, key, partial(other, key, attack))
+
+
 def test_an_exact_model_is_indistinguishable_in_every_attack_to_the_last_bit(exact_report):
     _, report = exact_report
-    assert report["verdict"] == INDISTINGUISHABLE
-    assert report["reference"]["same_bank"]
-    judged = [measure for attack in report["attacks"] for measure in attack["measures"]]
-    assert {attack["key"] for attack in report["attacks"] if attack["measures"]} >= {
+    assert report.verdict == INDISTINGUISHABLE
+    assert report.reference.same_bank
+    judged = [measure for attack in report.attacks for measure in attack.measures]
+    assert {attack.key for attack in report.attacks if attack.measures} >= {
         "utility",
         "membership",
         "neighbour",
     }
-    assert all(measure["distance"] == measure["distance_error"] == 0 for measure in judged)
+    assert all(measure.distance == measure.distance_error == 0 for measure in judged)
 
 
 def test_the_report_names_what_was_audited_and_stands_in_two_files(exact_report, exact_run):
     folder, report = exact_report
-    assert json.loads((folder / "report" / "report.json").read_bytes()) == report
+    assert json.loads((folder / "report" / "report.json").read_bytes()) == report.to_json()
     page = (folder / "report" / "report.html").read_text()
     assert INDISTINGUISHABLE in page
-    assert report["run"]["model_sha256"] in page
-    assert report["run"]["model_sha256"] == hashlib.sha256(exact_run.model_file.read_bytes()).hexdigest()
+    assert report.run.model_sha256 in page
+    assert report.run.model_sha256 == hashlib.sha256(exact_run.model_file.read_bytes()).hexdigest()
 
 
 def test_a_second_audit_takes_up_what_the_first_one_left(exact_report, exact_run, monkeypatch):
     folder, report = exact_report
-    monkeypatch.setattr(module, "attack_by", lambda *_: pytest.fail("an attack was made again"))
+    replace_attacks(monkeypatch, lambda *_: pytest.fail("an attack was made again"))
     monkeypatch.setattr("pfedge.auditing.retrained.train", lambda *_: pytest.fail("trained again"))
     again = audit_run(exact_run, "1", AuditSettings(out=folder / "again", cache=folder / "cache"), QUIET)
-    assert again["attacks"] == report["attacks"]
+    assert again.attacks == report.attacks
 
 
 def test_another_seed_is_another_audit(exact_report, exact_run, monkeypatch):
     folder, _ = exact_report
     made = []
-    real = module.attack_by
-    monkeypatch.setattr(module, "attack_by", lambda key, case: made.append(key) or real(key, case))
+    replace_attacks(monkeypatch, lambda key, attack, case: made.append(key) or attack(case))
     audit_run(exact_run, "1", AuditSettings(out=folder / "seed", cache=folder / "cache", seed=1), QUIET)
-    assert set(made) == set(module.ATTACKS)
+    assert set(made) == set(ATTACKS)
 
 
 def test_an_interrupted_audit_keeps_what_is_finished(exact_run, settings, monkeypatch):
-    real = module.attack_by
-
-    def stop(key, case):
+    def stop(key, attack, case):
         if key == "relearning":
             raise KeyboardInterrupt
-        return real(key, case)
+        return attack(case)
 
-    monkeypatch.setattr(module, "attack_by", stop)
-    with pytest.raises(AuditInterruptedError, match="the same command goes on") as error:
-        audit_run(exact_run, "1", settings, QUIET)
+    with monkeypatch.context() as patched:
+        replace_attacks(patched, stop)
+        with pytest.raises(AuditInterruptedError, match="the same command goes on") as error:
+            audit_run(exact_run, "1", settings, QUIET)
     assert error.value.exit_code == 130
     assert not settings.out.exists()
-    monkeypatch.setattr(module, "attack_by", lambda key, case: made.append(key) or real(key, case))
     made = []
+    replace_attacks(monkeypatch, lambda key, attack, case: made.append(key) or attack(case))
     audit_run(exact_run, "1", settings, QUIET)
     assert made == ["relearning", "inversion", "neighbour", "reach"]
 
@@ -152,7 +157,7 @@ def test_a_bundle_of_another_run_is_refused(exact_run, tiny_run, settings, tmp_p
 def test_a_bundle_that_has_forgotten_the_class_is_audited_as_it_is(exact_run, exact_bundle, settings, tmp_path):
     copy = shutil.copytree(exact_bundle.path, tmp_path / "copy")
     forget(copy, ["1"], state=DeviceState.at())
-    assert audit_run(exact_run, "1", replace(settings, bundle=copy), QUIET)["verdict"] == INDISTINGUISHABLE
+    assert audit_run(exact_run, "1", replace(settings, bundle=copy), QUIET).verdict == INDISTINGUISHABLE
 
 
 def test_a_bundle_that_has_forgotten_another_class_is_refused(exact_run, exact_bundle, settings, tmp_path):
@@ -181,15 +186,15 @@ def test_trained_guarantees_are_audited_to_the_end(guarantee, tiny_run, tiny_vit
         )
         run = train(config, TrainSettings(out=tmp_path / "run", save_dir=tmp_path / "run"), QUIET)[0]
     report = audit_run(run, "1", replace(settings, shadows=2, compare=True, compare_epochs=1), QUIET)
-    attacks = {attack["key"]: Attack.from_json(attack) for attack in report["attacks"]}
-    (second,) = report["reference"]["more"]
-    assert second["seed"] == report["reference"]["seed"] + 1
-    assert second["model_sha256"] != report["reference"]["model_sha256"]
+    attacks = {attack.key: attack for attack in report.attacks}
+    (second,) = report.reference.more
+    assert second.seed == report.reference.seed + 1
+    assert second.model_sha256 != report.reference.model_sha256
     measures = [measure for attack in attacks.values() for measure in attack.measures if measure.judged]
     assert {len(measure.references) for measure in measures} == {2}
     assert any("LiRA" in measure.name for measure in attacks["membership"].measures)
     assert attacks["reach"].data["shared"] > 0 if guarantee == "shared" else attacks["reach"].data["shared"] == 0
-    names = [row["name"] for row in report["baselines"]["rows"]]
+    names = [row.name for row in report.baselines.rows]
     assert names[0] == f"pfedge {guarantee}, row dropped"
     assert {"retraining", "gradient ascent", "SalUn", "SSD"} <= set(names)
     assert (settings.out / "report.html").stat().st_size > 10_000
@@ -221,7 +226,7 @@ def test_reports_that_are_none_of_this_run_are_refused(exact_report, exact_run, 
             read_audits(exact_run, [tmp_path / name])
     with pytest.raises(RunError, match="is no audit report"):
         read_audits(exact_run, [tmp_path / "nosuch"])
-    (tmp_path / "future").write_text(json.dumps({**report, "schema": "pfedge-audit/9"}))
+    (tmp_path / "future").write_text(json.dumps({**report.to_json(), "schema": "pfedge-audit/9"}))
     with pytest.raises(RunError, match="this version of pfedge knows"):
         read_audits(exact_run, [tmp_path / "future"])
 
@@ -239,7 +244,7 @@ def test_the_exit_code_is_3_where_the_model_still_knows(tiny_run, cli, monkeypat
 
     from pfedge.cli.app import app
 
-    verdict = {"class": {"name": "c1"}, "verdict": "still knows", "attacks": []}
+    verdict = AuditReport(AuditedClass(1, "c1"), attacks=(), verdict=STILL_KNOWS)
     monkeypatch.setattr("pfedge.auditing.audit.audit_run", lambda *_: verdict)
     outcome = CliRunner().invoke(app, ["audit", str(tiny_run.folder), "--forget", "1"])
     assert outcome.exit_code == 3
@@ -268,7 +273,7 @@ def test_a_damaged_outcome_is_made_again(damage, exact_report, exact_run, settin
     for path in kept:
         path.write_bytes(damage)
     again = audit_run(exact_run, "1", settings, QUIET)
-    assert again["attacks"] == report["attacks"]
+    assert again.attacks == report.attacks
     assert any(path.read_bytes() != damage for path in kept)
 
 
@@ -303,7 +308,7 @@ def test_a_clean_bill_needs_the_attacks_that_matter():
     same = Measure("m", None, Estimate(0.5, 0.5, 0.5), Estimate(0.5, 0.5, 0.5), 0.0, 0.0, None, None)
     told = replace(same, distance=0.5)
     few = (Skipped("all", "it needs 20"),)
-    made = {key: Attack(key, key, "", (same,)) for key in module.ATTACKS}
+    made = {key: Attack(key, key, "", (same,)) for key in ATTACKS}
 
     def verdict(changed=None, *, same_bank=False):
         return overall(judge(list((made | (changed or {})).values()), margin=0.1), same_bank=same_bank)
@@ -329,6 +334,6 @@ def test_opening_a_run_does_not_need_its_audit(exact_report, exact_run):
 
 
 def test_reach_counts_and_is_not_judged():
-    attack = module.reach({"rows": 25, "shared": 75}, [], same_bank=False)
+    attack = reach({"rows": 25, "shared": 75}, [], same_bank=False)
     assert attack.data["share"] == 0.75
     assert judge([attack], margin=0.1)[0].verdict == ""

@@ -8,19 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pfedge.auditing.statistics import measure
-from pfedge.auditing.statistics.measure import (
+from pfedge.auditing.statistics import (
     BETTER,
     INDISTINGUISHABLE,
     STILL_KNOWS,
     Attack,
+    BeforeAfterReference,
     Estimate,
     Measure,
     Skipped,
-    Trio,
     compare,
     from_draws,
     judge,
+    measure,
     worst,
 )
 
@@ -58,7 +58,9 @@ def judged(*measures, margin=0.0):
 
 def compared(before, after, reference, *, margin, seed=0, repetitions=1):
     """The one measure of models that answer around given values, judged."""
-    trio = Trio(*(normal(100 * seed + at, centre, repetitions) for at, centre in enumerate((before, after, reference))))
+    trio = BeforeAfterReference(
+        *(normal(100 * seed + at, centre, repetitions) for at, centre in enumerate((before, after, reference)))
+    )
     return judged(compare("mean", mean, trio, STRATA, seed=seed), margin=margin).measures[0]
 
 
@@ -76,7 +78,7 @@ def test_equal_models_are_told_apart_in_at_most_one_audit_of_twenty(monkeypatch)
     audits = 200
     indistinguishable = 0
     for audit in range(audits):
-        trio = Trio(None, normal(2 * audit), normal(2 * audit + 1))
+        trio = BeforeAfterReference(None, normal(2 * audit), normal(2 * audit + 1))
         measures = [compare(kind.__name__, kind, trio, STRATA, seed=audit) for kind in (mean, contrast, spread)]
         indistinguishable += judged(*measures, margin=0.0).verdict == INDISTINGUISHABLE
     assert indistinguishable / audits >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / audits)  # 0.904, three standard errors
@@ -114,14 +116,16 @@ def test_a_distance_is_told_in_either_direction(before, after, verdict, sign):
 
 def test_without_a_before_nothing_is_better():
     for centre, verdict in ((3.0, STILL_KNOWS), (-3.0, STILL_KNOWS), (0.0, INDISTINGUISHABLE)):
-        trio = Trio(None, normal(0, centre), normal(1))
+        trio = BeforeAfterReference(None, normal(0, centre), normal(1))
         result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.2).measures[0]
         assert (result.verdict, result.before, result.gain, result.gain_error) == (verdict, None, None, None)
 
 
 def test_of_several_references_the_nearest_counts():
     for places in ((-5.0, 1.0), (1.0, -5.0)):
-        trio = Trio.of(normal(0, 8.0), normal(1, 4.0), *(normal(2 + at, place) for at, place in enumerate(places)))
+        trio = BeforeAfterReference.of(
+            normal(0, 8.0), normal(1, 4.0), *(normal(2 + at, place) for at, place in enumerate(places))
+        )
         result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.2).measures[0]
         assert result.references == pytest.approx(places, abs=0.4)
         assert result.reference.value == max(result.references)
@@ -132,7 +136,7 @@ def test_of_several_references_the_nearest_counts():
 
 @pytest.mark.parametrize(("after", "verdict"), [(0.0, INDISTINGUISHABLE), (4.0, STILL_KNOWS), (-4.0, STILL_KNOWS)])
 def test_what_lies_between_two_references_is_no_trace(after, verdict):
-    trio = Trio.of(None, normal(0, after), normal(1, -2.0), normal(2, 2.0))
+    trio = BeforeAfterReference.of(None, normal(0, after), normal(1, -2.0), normal(2, 2.0))
     result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.1).measures[0]
     assert result.verdict == verdict
     assert abs(result.distance) == pytest.approx(2.0, abs=0.5)
@@ -144,7 +148,9 @@ def test_where_trainings_differ_by_chance_a_second_reference_accuses_fewer_wrong
     for audit in range(100):
         after, *references = (normal(3 * audit + at, place) for at, place in enumerate(chance.normal(0, 0.2, 3)))
         for count in accused:
-            result = compare("mean", mean, Trio.of(None, after, *references[:count]), STRATA, seed=audit)
+            result = compare(
+                "mean", mean, BeforeAfterReference.of(None, after, *references[:count]), STRATA, seed=audit
+            )
             accused[count] += judged(result, margin=0.1).verdict != INDISTINGUISHABLE
     assert 0 < accused[2] < 0.6 * accused[1]
 
@@ -174,7 +180,7 @@ def test_an_attacks_verdict_is_its_worst():
 
 
 def test_what_is_not_judged_has_no_verdict():
-    trio = Trio(normal(0, 9), normal(1, 9), normal(2))
+    trio = BeforeAfterReference(normal(0, 9), normal(1, 9), normal(2))
     result = judged(compare("mean", mean, trio, STRATA, seed=0, judged=False))
     assert (result.verdict, result.measures[0].verdict) == ("", "")
     assert math.isnan(result.measures[0].low)
@@ -185,10 +191,10 @@ def test_what_is_not_judged_has_no_verdict():
 def test_what_models_have_in_common_cancels(repetitions):
     before, after = normal(0, 2.0, repetitions), normal(1, 0.0, repetitions)
     for statistic in (mean, contrast, spread):
-        equal = compare("equal", statistic, Trio(before, after, after.copy()), STRATA, seed=0)
+        equal = compare("equal", statistic, BeforeAfterReference(before, after, after.copy()), STRATA, seed=0)
         assert (equal.distance, equal.distance_error) == (0, 0)
         assert judged(equal).verdict == INDISTINGUISHABLE
-    shifted = compare("mean", mean, Trio(before, after + 1, after), STRATA, seed=0)
+    shifted = compare("mean", mean, BeforeAfterReference(before, after + 1, after), STRATA, seed=0)
     assert shifted.distance == pytest.approx(1)
     assert shifted.distance_error == pytest.approx(0, abs=1e-12)  # though either mean is uncertain
     assert shifted.after.high - shifted.after.low > 0.05
@@ -203,7 +209,9 @@ def test_inputs_are_drawn_within_strata_and_repetitions_alike_for_all():
         seen.append(values)
         return 0.0
 
-    trio = Trio(*(np.stack([inputs, repetitions, np.full_like(inputs, model)], axis=-1) for model in range(3)))
+    trio = BeforeAfterReference(
+        *(np.stack([inputs, repetitions, np.full_like(inputs, model)], axis=-1) for model in range(3))
+    )
     compare("seen", statistic, trio, strata, seed=0)
     assert all(values[:, column, 0].tolist() == strata.tolist() for values in seen for column in range(4))
     drawn = seen[:-3]  # the last are the values themselves
@@ -216,7 +224,7 @@ def test_inputs_are_drawn_within_strata_and_repetitions_alike_for_all():
 
 
 def test_a_seed_gives_one_result():
-    trio = Trio(normal(0), normal(1), normal(2))
+    trio = BeforeAfterReference(normal(0), normal(1), normal(2))
     first, again, other = (compare("mean", mean, trio, STRATA, seed=seed) for seed in (7, 7, 8))
     assert first == again
     assert first.distance == other.distance
@@ -232,8 +240,8 @@ def test_an_interval_holds_its_own_value():
 
 
 def test_json_gives_back_what_it_took():
-    with_before = compare("mean", mean, Trio(normal(0), normal(1), normal(2)), STRATA, seed=0)
-    without = compare("contrast", contrast, Trio(None, normal(1), normal(2)), STRATA, seed=0)
+    with_before = compare("mean", mean, BeforeAfterReference(normal(0), normal(1), normal(2)), STRATA, seed=0)
+    without = compare("contrast", contrast, BeforeAfterReference(None, normal(1), normal(2)), STRATA, seed=0)
     whole = replace(
         attack(with_before, replace(without, judged=False)),
         skipped=(Skipped("other", "too few"),),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import json
 import re
 from html.parser import HTMLParser
@@ -9,9 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pfedge.auditing.page import figures
-from pfedge.auditing.page.page import render, widest
-from pfedge.auditing.statistics.measure import (
+from pfedge.auditing.page import charts, widest
+from pfedge.auditing.page import render as render_report
+from pfedge.auditing.page.tradeoff import tradeoff
+from pfedge.auditing.report import AuditReport, ComparedMethod
+from pfedge.auditing.statistics import (
     BETTER,
     INDISTINGUISHABLE,
     STILL_KNOWS,
@@ -185,6 +186,10 @@ def rendered():
     return render(FULL)
 
 
+def render(report):
+    return render_report(AuditReport.from_json(report))
+
+
 def minimal():
     return {"class": {"id": 3, "name": "ig"}, "attacks": []}
 
@@ -196,10 +201,6 @@ def strings_replaced(value, hostile):
     if isinstance(value, list):
         return [strings_replaced(entry, hostile) for entry in value]
     return hostile if isinstance(value, str) else value
-
-
-def test_docstring_examples():
-    assert doctest.testmod(figures).failed == 0
 
 
 def test_page_parses_and_has_every_plot_and_table(rendered):
@@ -404,7 +405,7 @@ def test_baselines_that_cannot_be_drawn_are_named(rendered, full):
 def test_straight_roc_curve_lies_on_the_line_of_guessing():
     """Corners stand in the report: joined on logarithmic axes as they are, they would lie elsewhere."""
     curve = {"fpr": [0.0, 0.5, 0.5, 1.0], "tpr": [0.0, 0.5, 0.9, 1.0]}
-    false, true = figures._for_log_axes(curve)
+    false, true = charts._for_log_axes(curve)
     below = (false > 1e-3) & (false < 0.5)
     assert below.sum() > 50
     assert np.allclose(false[below], true[below])
@@ -413,24 +414,26 @@ def test_straight_roc_curve_lies_on_the_line_of_guessing():
 
 def test_rare_answers_are_left_out_of_the_plot_and_counted():
     rows = [{"name": f"class {number}", "before": number / 100, "after": 0.0, "reference": 0.0} for number in range(20)]
-    plot = figures.landing(rows, identifier="a")
+    plot = charts.landing(rows, identifier="a")
     assert "class 19" in plot.svg
     assert "class 2<" not in plot.svg
     assert "8 rarer answers" in plot.caption
 
 
 def test_models_in_a_plot_are_told_apart_by_more_than_colour():
-    looks = figures.LOOKS.values()
+    styles = charts.STYLES.values()
     for quality in ("colour", "line", "marker", "hatch"):
-        assert len({getattr(look, quality) for look in looks}) == len(looks)
+        assert len({getattr(style, quality) for style in styles}) == len(styles)
 
 
 def test_labels_of_close_points_do_not_cover_each_other():
     rows = [
-        {"name": f"method {number}", "seconds": 1.0, "measures": {"m": {"value": 0.1 + number / 1e6}}}
+        ComparedMethod.from_json(
+            {"name": f"method {number}", "seconds": 1.0, "measures": {"m": {"value": 0.1 + number / 1e6}}}
+        )
         for number in range(9)
     ]
-    plot = figures.tradeoff(rows, "m", identifier="a")
+    plot = tradeoff(rows, "m", identifier="a")
     assert plot is not None
     heights = sorted(float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>method', plot.svg))
     assert len(heights) == 9

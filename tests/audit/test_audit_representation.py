@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pfedge.auditing.attacks.representation import cka, f1, probe, representation
-from pfedge.auditing.statistics.measure import INDISTINGUISHABLE, STILL_KNOWS
+from pfedge.auditing.attacks import f1, probe, representation
+from pfedge.auditing.attacks.representation import cka
+from pfedge.auditing.statistics import INDISTINGUISHABLE, STILL_KNOWS
 from support.audit_toys import subjects, verdict
 
 

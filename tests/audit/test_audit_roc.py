@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn import metrics
 
 from pfedge.auditing.statistics import roc
-from pfedge.auditing.statistics.roc import POINTS, auc, clopper_pearson, roc_curve, tpr_at_fpr
+from pfedge.auditing.statistics.roc import POINTS, auc, roc_curve, tpr_at_fpr
 
 NAN, INF = float("nan"), float("inf")
 
@@ -119,23 +118,3 @@ def test_what_has_no_curve_is_refused(function):
 def test_no_rate_is_refused(fpr):
     with pytest.raises(ValueError, match=str(fpr)):
         tpr_at_fpr(np.array([0.1, 0.2]), np.array([False, True]), fpr)
-
-
-@settings(deadline=None)
-@given(trials=st.integers(1, 2000), share=st.floats(0, 1), level=st.sampled_from([0.8, 0.95, 0.999]))
-def test_the_interval_is_scipys_exact_one(trials, share, level):
-    successes = round(trials * share)
-    expected = binomtest(successes, trials).proportion_ci(level, method="exact")
-    assert clopper_pearson(successes, trials, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-def test_an_interval_ends_where_proportions_do():
-    assert clopper_pearson(0, 10)[0] == 0
-    assert clopper_pearson(10, 10)[1] == 1
-    assert clopper_pearson(0, 0) == (0, 1)
-
-
-@pytest.mark.parametrize(("successes", "trials", "level"), [(-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0), (1, 5, 0.0)])
-def test_no_proportion_is_refused(successes, trials, level):
-    with pytest.raises(ValueError, match=r"proportion|confidence"):
-        clopper_pearson(successes, trials, level)

@@ -8,7 +8,7 @@ from torch import nn
 
 from pfedge.auditing.baselines import unlearning
 from pfedge.auditing.baselines.unlearning import (
-    Recipe,
+    StepSettings,
     ascend,
     dampen,
     dampen_enough,
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def recipe(**changes):
-    return Recipe(**{"seed": 3, "device": CPU, "batch_size": 4, "lr": 0.05, **changes})
+    return StepSettings(**{"seed": 3, "device": CPU, "batch_size": 4, "lr": 0.05, **changes})
 
 
 def blobs(count=60, classes=3):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pfedge.auditing.attacks.subjects import Subjects
-from pfedge.auditing.statistics.measure import judge
+from pfedge.auditing.attacks import Subjects
+from pfedge.auditing.statistics import judge
 from pfedge.guarantees import LAST_CLS, Subject
 
 WIDTH, FORGOTTEN = 64, 1

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from pfedge.auditing.attacks.subjects import MODELS, OTHERS, Subjects
-from pfedge.auditing.statistics.measure import Attack, Measure, Skipped, Trio, compare, from_draws
+from pfedge.auditing.statistics import Attack, BeforeAfterReference, Measure, Skipped, compare, from_draws
 from pfedge.guarantees import Features
 
 SHOTS = (5, 20, 100)
@@ -55,7 +55,7 @@ def representation(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
             if shots > len(members):
                 skipped.append(Skipped(what, f"there are {len(members)} training inputs of the class"))
                 continue
-            named = Trio.of(*(probe(part, shots, subjects.seed) for part in parts.values()))
+            named = BeforeAfterReference.of(*(probe(part, shots, subjects.seed) for part in parts.values()))
             recovered = partial(f1, positive=strata == 0)
             measures.append(compare(what, recovered, named, strata, seed=subjects.seed))
             curve["shots"].append(shots)
@@ -63,7 +63,7 @@ def representation(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
                 curve[model].append(recovered(getattr(named, model)))
             tick()
         recovery[name] = curve
-        apart = Trio.of(*(_silhouette(*part[2:]) for part in parts.values()))
+        apart = BeforeAfterReference.of(*(_silhouette(*part[2:]) for part in parts.values()))
         where = np.zeros(len(held_out), dtype=np.int64)
         measures.append(compare(f"separability (silhouette), {name}", _mean, apart, where, seed=subjects.seed))
         alike = [features[model][name][sizes[1] : sizes[2]] for model in MODELS]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pfedge.auditing.baselines.unlearning import Recipe, ascend, dampen_enough, descend, fisher, relabel, saliency
+from pfedge.auditing.baselines.unlearning import StepSettings, ascend, dampen_enough, descend, fisher, relabel, saliency
 from pfedge.backbone import Backbone, load_backbone
 from pfedge.data import Split
 from pfedge_runtime.errors import UnknownClassError, UsageError
@@ -195,8 +195,8 @@ class _Job:
     on_progress: Callable[[str], None]
     stop: Callable[[], bool]
 
-    def recipe(self, method: Method) -> Recipe:
-        """Return the recipe, which tells of its progress under the method's name."""
+    def step_settings(self, method: Method) -> StepSettings:
+        """Return the settings of a step, which tell of its progress under the method's name."""
 
         def before_step() -> None:
             if self.stop():
@@ -205,7 +205,7 @@ class _Job:
         def on_epoch(epoch: int, epochs: int, loss: float) -> None:
             self.on_progress(f"{method.name}: epoch {epoch}/{epochs}, loss {loss:.3f}")
 
-        return Recipe(self.data.seed, self.device, before_step=before_step, on_epoch=on_epoch)
+        return StepSettings(self.data.seed, self.device, before_step=before_step, on_epoch=on_epoch)
 
     def seconds_since(self, started: float) -> float:
         """Return the seconds since an instant, what a GPU has still queued included."""
@@ -220,7 +220,7 @@ class _Job:
             load_backbone(data.model_name, image_size=data.image_size), data.class_ids, seed=data.seed
         )
         model = model.to(self.device)
-        descend(model, self.samples(model, without=without), self.recipe(method), epochs=self.epochs)
+        descend(model, self.samples(model, without=without), self.step_settings(method), epochs=self.epochs)
         return model
 
     def samples(self, model: OrdinaryModel, *, without: Collection[int] = ()) -> Split:
@@ -264,23 +264,23 @@ def _outcome(job: _Job, method: Method, original: OrdinaryModel | None) -> Unlea
 
 def _forget(job: _Job, method: Method, model: OrdinaryModel) -> None:
     """Take the class from a trained model, in place."""
-    recipe, classes = job.recipe(method), job.data.class_ids
+    settings, classes = job.step_settings(method), job.data.class_ids
     position = classes.index(job.data.forgotten)
     if method is FINE_TUNING:
-        descend(model, job.samples(model, without=[job.data.forgotten]), recipe, epochs=1)
+        descend(model, job.samples(model, without=[job.data.forgotten]), settings, epochs=1)
         return
     every = job.samples(model)
     of_class = every.only([position])
     if method is GRADIENT_ASCENT:
-        steps = ascend(model, of_class, recipe)
+        steps = ascend(model, of_class, settings)
         job.on_progress(f"{method.name}: {steps} steps")
     elif method is SSD:
         # two Fisher diagonals compare only where their batches are of one size
-        recipe = replace(recipe, batch_size=min(recipe.batch_size, len(of_class)))
-        importances = fisher(model, of_class, recipe), fisher(model, every, recipe)
-        alpha, share = dampen_enough(model, *importances, of_class, recipe)
+        settings = replace(settings, batch_size=min(settings.batch_size, len(of_class)))
+        importances = fisher(model, of_class, settings), fisher(model, every, settings)
+        alpha, share = dampen_enough(model, *importances, of_class, settings)
         job.on_progress(f"{method.name}: {share:.2%} of the weights dampened, alpha {alpha:g}")
     else:
-        mask = saliency(model, of_class, recipe) if method is SALUN else None
-        relabelled = relabel(every, position, classes=len(classes), seed=recipe.seed)
-        descend(model, relabelled, recipe, epochs=1, mask=mask)
+        mask = saliency(model, of_class, settings) if method is SALUN else None
+        relabelled = relabel(every, position, classes=len(classes), seed=settings.seed)
+        descend(model, relabelled, settings, epochs=1, mask=mask)

@@ -1,6 +1,6 @@
 """Other ways to forget, on the same data and under the same attacks: `pfedge audit --compare`.
 
-rows = contend(subjects, train, config, attacks, folder, ...)["rows"]
+    comparison = contend(subjects, train, config, attacks, folder, ...)
 
 The networks that these methods start from are ordinary ones, all of whose weights were trained; a model of pfedge
 stands beside them, and the network retrained without the class is what each of them should be like.
@@ -19,13 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from pfedge.auditing.attacks.blackbox import singled_out
-from pfedge.auditing.attacks.representation import SHOTS, f1, probe
-from pfedge.auditing.attacks.subjects import OTHERS, Subjects
+from pfedge.auditing.attacks import OTHERS, SHOTS, Subjects, f1, probe, singled_out
 from pfedge.auditing.baselines.baselines import METHODS, BaselineData, Method, OrdinaryModel, baselines
-from pfedge.auditing.statistics.measure import Attack, Estimate, Statistic, Trio, compare
-from pfedge.auditing.statistics.membership import loss_threshold, phi
-from pfedge.auditing.statistics.roc import auc
+from pfedge.auditing.report import ComparedMethod, Comparison
+from pfedge.auditing.statistics import (
+    Attack,
+    BeforeAfterReference,
+    Estimate,
+    Statistic,
+    auc,
+    compare,
+    loss_threshold,
+    phi,
+)
 from pfedge.data import Split
 from pfedge.guarantees import BATCH, Index
 from pfedge.runs.config import TrainConfig
@@ -53,8 +59,8 @@ def contend(
     train_seconds: float,
     device: torch.device,
     say: Callable[[str], None],
-) -> dict[str, Any]:
-    """Train, forget and attack each contender; return one line each for the report.
+) -> Comparison:
+    """Train, forget and attack each contender; compare what they leave.
 
     Args:
         subjects: gives the inputs.
@@ -70,14 +76,14 @@ def contend(
     """
     ids, forgotten = subjects.before.class_ids, subjects.forgotten
     data = BaselineData(train, ids, forgotten, config.model_name, config.image_size, config.seed)
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, ComparedMethod] = {}
     for method in METHODS:
-        with suppress(OSError, ValueError):  # what is not there, or damaged, is done again
-            rows[method.name] = json.loads(_path(folder, method, epochs).read_text())
+        with suppress(OSError, ValueError, KeyError, TypeError):  # what is not there, or damaged, is done again
+            rows[method.name] = ComparedMethod.from_json(json.loads(_path(folder, method, epochs).read_text()))
     missing = [method for method in METHODS if method.name not in rows]
     for outcome in baselines(data, epochs=epochs, device=device, methods=missing, on_progress=say):
         row = _row(outcome.method, outcome.seconds, _attack(outcome.model, subjects))
-        write_atomic(_path(folder, outcome.method, epochs), json.dumps(row).encode())
+        write_atomic(_path(folder, outcome.method, epochs), json.dumps(row.to_json()).encode())
         rows[outcome.method.name] = row
     own = Method(f"pfedge {config.guarantee}, row dropped", "pfedge forget", False, False)  # noqa: FBT003 -- by name above
     again = Method(
@@ -87,20 +93,16 @@ def contend(
         _row(own, forgetting_seconds, _ours(attacks, "after")),
         _row(again, train_seconds, _ours(attacks, "reference")),
     ]
-    lines = [*ours, *(rows[method.name] for method in METHODS if method.name in rows)]
-    return {"rows": lines, "plot": PLOT, "epochs": epochs}
+    theirs = [rows[method.name] for method in METHODS if method.name in rows]
+    return Comparison((*ours, *theirs), PLOT, epochs)
 
 
 def _path(folder: Path, method: Method, epochs: int) -> Path:
     return folder / f"contender-{epochs}-{method.name.replace(' ', '-')}.json"
 
 
-def _row(method: Method, seconds: float | None, measures: dict[str, Estimate]) -> dict[str, Any]:
-    return {
-        **asdict(method),
-        "seconds": seconds,
-        "measures": {name: asdict(estimate) for name, estimate in measures.items()},
-    }
+def _row(method: Method, seconds: float | None, measures: dict[str, Estimate]) -> ComparedMethod:
+    return ComparedMethod(**asdict(method), seconds=seconds, measures=measures)
 
 
 def _ours(attacks: Sequence[Attack], model: str) -> dict[str, Estimate]:
@@ -134,7 +136,7 @@ def _attack(model: OrdinaryModel, subjects: Subjects) -> dict[str, Estimate]:
     seed, found = subjects.seed, {}
 
     def measure(statistic: Statistic, values: Any, strata: Any) -> Estimate:  # noqa: ANN401 -- arrays
-        return compare("", statistic, Trio(None, values, values), strata, seed=seed).after
+        return compare("", statistic, BeforeAfterReference(None, values, values), strata, seed=seed).after
 
     mean: Statistic = lambda values: float(values.mean())  # noqa: E731 -- two uses
     position = {class_id: at for at, class_id in enumerate(model.class_ids)}

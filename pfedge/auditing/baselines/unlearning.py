@@ -1,14 +1,14 @@
 """Ways to make a network forget one class after it was trained, each written from its paper.
 
-    descend(model, retained, recipe, epochs=1)                                 # fine-tuning on what is retained
-    ascend(model, forgotten, recipe)                                           # gradient ascent
-    descend(model, relabelled, recipe, epochs=1)                               # random labels
-    descend(model, relabelled, recipe, epochs=1, mask=saliency(model, forgotten, recipe))         # SalUn
-    dampen(model, fisher(model, forgotten, recipe), fisher(model, everything, recipe))            # SSD
+    descend(model, retained, settings, epochs=1)                                 # fine-tuning on what is retained
+    ascend(model, forgotten, settings)                                           # gradient ascent
+    descend(model, relabelled, settings, epochs=1)                               # random labels
+    descend(model, relabelled, settings, epochs=1, mask=saliency(model, forgotten, settings))         # SalUn
+    dampen(model, fisher(model, forgotten, settings), fisher(model, everything, settings))            # SSD
 
 A model here is any module that turns inputs `[B, ...]` into logits `[B, K]`. Data are splits whose labels are
 positions 0 .. K-1 and whose items are inputs. Every function changes the model in place. No dropout is drawn (the
-model is in evaluation mode throughout), so what comes out follows from the data and the recipe's seed.
+model is in evaluation mode throughout), so what comes out follows from the data and the settings' seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pfedge.data import Split
 
 ASCENT_STEPS = 50  # at most
-ASCENT_RATE = 0.3  # of the recipe's learning rate
+ASCENT_RATE = 0.3  # of the settings' learning rate
 CLIP = 1.0  # of the gradient's norm, when ascending
 ALPHA, LAMBDA = 10.0, 1.0  # of Selective Synaptic Dampening, as in its paper
 ALPHAS = (320.0, 160.0, 80.0, 40.0, 20.0, ALPHA)  # from the gentlest on
@@ -38,7 +38,7 @@ LOOK = FISHER + 1
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StepSettings:
     """How every training step is taken.
 
     Attributes:
@@ -59,7 +59,7 @@ class Recipe:
 
 
 def descend(
-    model: nn.Module, data: Split, recipe: Recipe, *, epochs: int, mask: Sequence[Tensor] | None = None
+    model: nn.Module, data: Split, settings: StepSettings, *, epochs: int, mask: Sequence[Tensor] | None = None
 ) -> None:
     """Train with cross-entropy.
 
@@ -72,16 +72,16 @@ def descend(
     Args:
         model: see the module's docstring.
         data: what to train on.
-        recipe: how.
+        settings: how.
         epochs: passes over the data.
         mask: bool, one per parameter and of its shape: where False, a weight keeps its very bits.
     """
     model.eval()
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
     for epoch in range(1, epochs + 1):
         total = 0.0
-        for inputs, target in batches(data, recipe, epoch):
-            recipe.before_step()
+        for inputs, target in batches(data, settings, epoch):
+            settings.before_step()
             optimizer.zero_grad()
             loss = F.cross_entropy(model(inputs), target)
             torch.autograd.backward(loss)
@@ -89,11 +89,11 @@ def descend(
                 _keep(model, mask)
             optimizer.step()
             total += loss.item() * len(target)
-        recipe.on_epoch(epoch, epochs, total / len(data))
+        settings.on_epoch(epoch, epochs, total / len(data))
     model.zero_grad()
 
 
-def ascend(model: nn.Module, forgotten: Split, recipe: Recipe) -> int:
+def ascend(model: nn.Module, forgotten: Split, settings: StepSettings) -> int:
     """Climb the loss of the class's data until the class is no longer recognised; return the steps taken.
 
     Gradient ascent: Thudi, Deza, Chandrasekaran, Papernot, "Unrolling SGD: Understanding Factors Influencing Machine
@@ -104,18 +104,18 @@ def ascend(model: nn.Module, forgotten: Split, recipe: Recipe) -> int:
     training; of a training that recorded none, ascent is what is left.
 
     The loss has no maximum, so choices are needed, and they are ours: Adam, since plain gradients vanish where the
-    class is well learnt, at 0.3 of the recipe's rate, since at all of it two or three steps overshoot; gradients
+    class is well learnt, at 0.3 of the settings' rate, since at all of it two or three steps overshoot; gradients
     clipped to norm 1; before each step the batch at hand is looked at, and all ends where fewer than 1/K of it, and of
     all the class's data (512 samples at most), are recognised, or after fifty steps.
     """
     model.eval()
-    optimizer = torch.optim.Adam(model.parameters(), lr=ASCENT_RATE * recipe.lr)
-    passes = (batches(forgotten, recipe, number) for number in itertools.count(1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=ASCENT_RATE * settings.lr)
+    passes = (batches(forgotten, settings, number) for number in itertools.count(1))
     taken = 0
     for inputs, target in itertools.islice(itertools.chain.from_iterable(passes), ASCENT_STEPS):
-        recipe.before_step()
+        settings.before_step()
         logits = model(inputs)
-        if below_chance(logits, target) and unrecognised(model, forgotten, recipe):
+        if below_chance(logits, target) and unrecognised(model, forgotten, settings):
             break
         optimizer.zero_grad()
         torch.autograd.backward(-F.cross_entropy(logits, target))
@@ -146,7 +146,7 @@ def relabel(data: Split, position: int, *, classes: int, seed: int) -> Split:
     return replace(data, labels=labels)
 
 
-def saliency(model: nn.Module, forgotten: Split, recipe: Recipe) -> list[Tensor]:
+def saliency(model: nn.Module, forgotten: Split, settings: StepSettings) -> list[Tensor]:
     """Return the salient half of the weights: bool, one per parameter and of its shape.
 
     Fan, Liu, Zhang, Wong, Wei, Liu, "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both
@@ -160,8 +160,8 @@ def saliency(model: nn.Module, forgotten: Split, recipe: Recipe) -> list[Tensor]
     """
     model.eval()
     model.zero_grad()
-    for inputs, target in batches(forgotten, recipe, 1):
-        recipe.before_step()
+    for inputs, target in batches(forgotten, settings, 1):
+        settings.before_step()
         loss = F.cross_entropy(model(inputs), target, reduction="sum") / len(forgotten)
         torch.autograd.backward(loss)  # gradients of the batches add up
     gradients = [parameter.grad for parameter in model.parameters()]
@@ -174,7 +174,7 @@ def saliency(model: nn.Module, forgotten: Split, recipe: Recipe) -> list[Tensor]
     return mask
 
 
-def fisher(model: nn.Module, data: Split, recipe: Recipe) -> list[Tensor]:
+def fisher(model: nn.Module, data: Split, settings: StepSettings) -> list[Tensor]:
     """Return the diagonal of the Fisher information, one per parameter and of its shape: the mean squared gradient.
 
     It is a mean over batches, not samples: of the squared gradient of a batch's mean loss. That is how the authors of
@@ -186,13 +186,13 @@ def fisher(model: nn.Module, data: Split, recipe: Recipe) -> list[Tensor]:
     Args:
         model: see the module's docstring.
         data: at least one batch.
-        recipe: its batch size must be that of the other Fisher diagonal that this one is compared with.
+        settings: its batch size must be that of the other Fisher diagonal that this one is compared with.
     """
     model.eval()
     totals = [torch.zeros_like(parameter) for parameter in model.parameters()]
-    count = max(1, min(len(data), SAMPLES) // recipe.batch_size)
-    for inputs, target in itertools.islice(batches(data, recipe, FISHER), count):
-        recipe.before_step()
+    count = max(1, min(len(data), SAMPLES) // settings.batch_size)
+    for inputs, target in itertools.islice(batches(data, settings, FISHER), count):
+        settings.before_step()
         model.zero_grad()
         torch.autograd.backward(F.cross_entropy(model(inputs), target))
         for total, parameter in zip(totals, model.parameters(), strict=True):
@@ -234,7 +234,7 @@ def dampen(
 
 @torch.no_grad()
 def dampen_enough(
-    model: nn.Module, of_class: Sequence[Tensor], of_all: Sequence[Tensor], forgotten: Split, recipe: Recipe
+    model: nn.Module, of_class: Sequence[Tensor], of_all: Sequence[Tensor], forgotten: Split, settings: StepSettings
 ) -> tuple[float, float]:
     """Dampen with the largest alpha at which the class is no longer recognised; return it and the share dampened.
 
@@ -249,17 +249,17 @@ def dampen_enough(
         for parameter, value in zip(model.parameters(), trained, strict=True):
             parameter.copy_(value)
         share = dampen(model, of_class, of_all, alpha=alpha)
-        if unrecognised(model, forgotten, recipe):
+        if unrecognised(model, forgotten, settings):
             break
     return alpha, share
 
 
 @torch.no_grad()
-def unrecognised(model: nn.Module, forgotten: Split, recipe: Recipe) -> bool:
+def unrecognised(model: nn.Module, forgotten: Split, settings: StepSettings) -> bool:
     """Return whether fewer than 1/K of the class's data are recognised, of which 512 samples at most are looked at."""
     logits, targets = [], []
-    for inputs, target in batches(forgotten.sample(SAMPLES, recipe.seed), recipe, LOOK):
-        recipe.before_step()
+    for inputs, target in batches(forgotten.sample(SAMPLES, settings.seed), settings, LOOK):
+        settings.before_step()
         logits.append(model(inputs))
         targets.append(target)
     return below_chance(torch.cat(logits), torch.cat(targets))
@@ -270,13 +270,13 @@ def below_chance(logits: Tensor, target: Tensor) -> bool:
     return bool((logits.argmax(1) == target).sum() * logits.shape[1] < len(target))
 
 
-def batches(data: Split, recipe: Recipe, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(data: Split, settings: StepSettings, number: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield inputs `[B, ...]` and labels int64 `[B]` on the device, in an order of (seed, number) alone."""
-    order = np.random.default_rng((recipe.seed, number)).permutation(len(data))
-    for start in range(0, len(order), recipe.batch_size):
-        index: NDArray[np.int64] = order[start : start + recipe.batch_size]
+    order = np.random.default_rng((settings.seed, number)).permutation(len(data))
+    for start in range(0, len(order), settings.batch_size):
+        index: NDArray[np.int64] = order[start : start + settings.batch_size]
         inputs = np.stack([data.item(int(i)) for i in index])
-        yield torch.from_numpy(inputs).to(recipe.device), torch.from_numpy(data.labels[index]).to(recipe.device)
+        yield torch.from_numpy(inputs).to(settings.device), torch.from_numpy(data.labels[index]).to(settings.device)
 
 
 def _keep(model: nn.Module, mask: Sequence[Tensor]) -> None:

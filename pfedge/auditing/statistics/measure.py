@@ -1,6 +1,6 @@
 """What an attack measured, and what follows from it.
 
-    measure = compare("AUC, loss threshold", auc, Trio(before, after, reference), strata, seed=0)
+    measure = compare("AUC, loss threshold", auc, BeforeAfterReference(before, after, reference), strata, seed=0)
     audit = judge(attacks, margin=0.1)
 
 A measure is one statistic of three models on the same inputs. Its uncertainty is that of a stratified bootstrap over
@@ -43,7 +43,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Trio:
+class BeforeAfterReference:
     """The same quantity of the three models, `[N, D, ...]`: N inputs, D repetitions.
 
     Attributes:
@@ -65,18 +65,18 @@ class Trio:
         after: NDArray[Any],
         reference: NDArray[Any],
         *more: NDArray[Any],
-    ) -> Trio:
-        """Return a trio of arrays in this order."""
+    ) -> BeforeAfterReference:
+        """Return the arrays of models in this order."""
         return cls(before, after, reference, more)
 
     def models(self) -> list[NDArray[Any]]:
         """Return the arrays there are, in order."""
         return [part for part in (self.before, self.after, self.reference, *self.more) if part is not None]
 
-    def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Trio:
+    def map(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> BeforeAfterReference:
         """Return `change` of all."""
         before = None if self.before is None else change(self.before)
-        return Trio.of(before, *(change(part) for part in (self.after, self.reference, *self.more)))
+        return BeforeAfterReference.of(before, *(change(part) for part in (self.after, self.reference, *self.more)))
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,9 @@ class Attack:
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; a number that is none is null."""
         value: dict[str, Any] = finite(asdict(self))
+        for measure in value["measures"]:
+            if not measure["references"]:  # reports of before there were several have none
+                del measure["references"]
         return value
 
     @classmethod
@@ -170,7 +173,13 @@ class Attack:
 
 
 def compare(
-    name: str, statistic: Statistic, trio: Trio, strata: NDArray[np.int64], *, seed: int, judged: bool = True
+    name: str,
+    statistic: Statistic,
+    trio: BeforeAfterReference,
+    strata: NDArray[np.int64],
+    *,
+    seed: int,
+    judged: bool = True,
 ) -> Measure:
     """Measure a statistic on three models.
 

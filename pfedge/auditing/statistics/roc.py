@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainccinv, betaincinv  # type: ignore[import-untyped]  # none are published with it
 
 POINTS = 200
 
@@ -20,7 +19,10 @@ POINTS = 200
 def auc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
     """Return the area under the ROC curve: how often a positive scores above a negative, ties counting half.
 
-    This is Mann and Whitney's U over the number of pairs (1947), which is what mid-ranks give, without the ranks.
+    This is Mann and Whitney's U over the number of pairs (1947). It equals scikit-learn's `roc_auc_score`, which is
+    not used here because it refuses infinite scores, and checks its arguments for longer than it computes: one audit
+    draws tens of thousands of bootstrap samples of some hundred scores each, and takes 0.06 ms here for what takes
+    milliseconds there.
 
     >>> auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
     0.875
@@ -90,34 +92,6 @@ def roc_curve(scores: NDArray[Any], positive: NDArray[np.bool_]) -> tuple[list[f
         kept = np.union1d(np.searchsorted(x + y, length), np.searchsorted(x, ratio, side="right") - 1)
         x, y = x[kept], y[kept]
     return x.tolist(), y.tolist()
-
-
-def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Return an interval that holds a proportion at least as often as `level` says (Clopper and Pearson, 1934).
-
-    >>> low, high = clopper_pearson(0, 100)
-    >>> low, round(high, 4)
-    (0.0, 0.0362)
-
-    Args:
-        successes: how often it happened.
-        trials: of how many; of none, the interval is from 0 to 1.
-        level: of confidence, between 0 and 1.
-
-    Raises:
-        ValueError: there are more successes than trials, either is negative, or `level` is none.
-    """
-    if not 0 <= successes <= trials:
-        msg = f"{successes} of {trials} is no proportion"
-        raise ValueError(msg)
-    if not 0 < level < 1:
-        msg = f"a level of confidence is between 0 and 1, not {level}"
-        raise ValueError(msg)
-    tail = (1 - level) / 2
-    failures = trials - successes
-    low = betaincinv(successes, failures + 1, tail) if successes else 0.0
-    high = betainccinv(successes + 1, failures, tail) if failures else 1.0
-    return float(low), float(high)
 
 
 def _counts(scores: NDArray[Any], positive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -78,8 +78,8 @@ def audit(
 
         from pfedge.auditing.audit import PAGE, audit_run
         from pfedge.auditing.case import AuditSettings
-        from pfedge.auditing.page.page import widest
-        from pfedge.auditing.statistics.measure import INDISTINGUISHABLE, Attack
+        from pfedge.auditing.page import widest
+        from pfedge.auditing.statistics import INDISTINGUISHABLE
         from pfedge.runs.run import Run
     settings = AuditSettings(
         out=out,
@@ -102,12 +102,12 @@ def audit(
     )
     report = audit_run(Run.open(run), forget, settings, Console(stderr=True))
     if as_json:
-        print_json(report)
+        print_json(report.to_json())
     else:
-        table = Table(title=f"forgetting {report['class']['name']}: {report['verdict']}")
+        table = Table(title=f"forgetting {report.audited_class.name}: {report.verdict}")
         for heading in ("attack", "verdict", "furthest from the reference", "before", "after", "reference", "distance"):
             table.add_column(heading)
-        for attack in map(Attack.from_json, report["attacks"]):
+        for attack in report.attacks:
             most = widest(attack)
             cells = ["", "", "", "", ""]
             if most is not None:
@@ -116,9 +116,9 @@ def audit(
                 cells = [most.name, *values, f"{most.distance:+.3f} [{most.low:+.3f}, {most.high:+.3f}]"]
             table.add_row(attack.title, attack.verdict or "not judged", *cells)
         Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(table)
-        for attack in map(Attack.from_json, report["attacks"]):
+        for attack in report.attacks:
             for one in attack.skipped:
                 typer.echo(f"not tested: {attack.title}, {one.name}: {one.reason}")
         typer.echo(f"report: {out / PAGE}")
-    if report["verdict"] != INDISTINGUISHABLE:
+    if report.verdict != INDISTINGUISHABLE:
         raise typer.Exit(STILL_TO_DO)
