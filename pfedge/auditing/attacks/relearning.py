@@ -50,31 +50,8 @@ def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
             run.append(_relearn(learner, subjects, shots, draw, index))
             tick()
         named = BeforeAfterReference.of(None, *(np.stack(run, axis=1) for run in runs))
+        measures += _measures(named, strata, goal, shots, subjects.seed)
         positive = strata == 0
-        area = partial(_area, positive=positive)
-        steps = partial(_steps_to, positive=positive, goal=goal)
-        measures.append(
-            compare(f"mean balanced accuracy over the steps, {shots} shots", area, named, strata, seed=subjects.seed)
-        )
-        measures.append(
-            compare(
-                f"balanced accuracy after {STEPS[-1]} steps, {shots} shots",
-                partial(_balanced, positive=positive),
-                named.map(lambda values: values[:, :, -1]),
-                strata,
-                seed=subjects.seed,
-            )
-        )
-        measures.append(
-            compare(
-                f"steps to a balanced accuracy of {goal:.2f}, {shots} shots",
-                steps,
-                named,
-                strata,
-                seed=subjects.seed,
-                judged=False,
-            )
-        )
         curve = named.map(partial(_curve, positive=positive))
         lines = {model: [float(value) for value in getattr(curve, model)] for model in MODELS[1:]}
         lines["before"] = [_balanced(recognised[:, None], positive=positive)] * len(STEPS)
@@ -93,6 +70,27 @@ def relearning(subjects: Subjects, tick: Tick = lambda: None) -> Attack:
     if not subjects.after.learns_by_steps:
         notes.append("Nothing is learned by gradient here: a row is summed up at once, which counts as one step.")
     return attack(measures=tuple(measures), skipped=tuple(skipped), notes=tuple(notes), data={"curves": curves})
+
+
+def _measures(
+    named: BeforeAfterReference, strata: NDArray[np.int64], goal: float, shots: int, seed: int
+) -> list[Measure]:
+    """Return what is measured of rows learned from some shots, of bool `[n, draws, steps]`."""
+    measure = partial(compare, strata=strata, seed=seed)
+    positive = strata == 0
+    last = named.map(lambda values: values[:, :, -1])
+    return [
+        measure(f"mean balanced accuracy over the steps, {shots} shots", partial(_area, positive=positive), named),
+        measure(
+            f"balanced accuracy after {STEPS[-1]} steps, {shots} shots", partial(_balanced, positive=positive), last
+        ),
+        measure(
+            f"steps to a balanced accuracy of {goal:.2f}, {shots} shots",
+            partial(_steps_to, positive=positive, goal=goal),
+            named,
+            judged=False,
+        ),
+    ]
 
 
 def _relearn(subject: Subject, subjects: Subjects, shots: int, draw: int, index: Index) -> Array:
