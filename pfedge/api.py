@@ -28,8 +28,7 @@ from pfedge.data import data_kind
 from pfedge.evaluation import EvalSettings, Evaluation, OnePassEvaluation, evaluate_run
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees import find_guarantee
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.run import MODEL, Run
+from pfedge.runs import MODEL, Run, TrainConfig
 from pfedge.training import TrainSettings
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.errors import UsageError

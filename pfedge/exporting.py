@@ -12,7 +12,7 @@ import numpy as np
 
 from pfedge.errors import DataError, RunError
 from pfedge.guarantees import guarantee_of, load_model
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_export import BundleDescription, ParityReport, export_bundle
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.precision import MAX_DROP, Validation, require_precision

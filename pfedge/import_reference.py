@@ -26,9 +26,7 @@ from pfedge.compute import choose_autocast, choose_device
 from pfedge.data import Dataset, load_dataset
 from pfedge.errors import BackboneError, DataError, RunError
 from pfedge.guarantees.shared import LORA_RANK, PromptBankModel, SharedConfig, calibrate, predicted_classes
-from pfedge.runs.config import RunConfig, TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, RunConfig, TrainConfig
 from pfedge.training import accuracy_of, calibration_split, confusion_matrix
 from pfedge.version import versions
 from pfedge_runtime.files import sha256_file

@@ -26,7 +26,7 @@ from pfedge.data import Split
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees import load_model
 from pfedge.guarantees.shared import PromptBankModel
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_export import BundleDescription, export_bundle
 from pfedge_export.tensorrt import EngineBuilder, build_engines
 from pfedge_runtime.bank import PromptBank

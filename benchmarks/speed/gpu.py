@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from pfedge.guarantees import load_model
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bench import machine, real_inputs, time_calls
 from pfedge_runtime.bundle import Bundle

@@ -20,7 +20,7 @@ from rich.console import Console
 from pfedge.guarantees import load_model
 from pfedge.guarantees.isolated import IsolatedModel, isolated_logits
 from pfedge.guarantees.shared import full_bank_logits
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 
 
 def accuracy(path: Path) -> float:

@@ -18,7 +18,7 @@ from pfedge.compute import choose_autocast
 from pfedge.data import load_dataset
 from pfedge.guarantees import load_model
 from pfedge.guarantees.shared import full_bank_logits
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_runtime.bank import softmax
 
 SCORES = {"logit": lambda logits: logits, "probability": softmax}

@@ -29,8 +29,7 @@ from pfedge.auditing.case import AuditSettings, Case
 from pfedge.auditing.registry import ATTACKS
 from pfedge.auditing.statistics import Attack, judge, worst
 from pfedge.guarantees import IsolatedConfig, SharedConfig, find_guarantee, train
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.run import MODEL, Run
+from pfedge.runs import MODEL, Run, TrainConfig
 from pfedge.training import TrainSettings
 
 RESULTS = Path(__file__).parents[1] / "results" / "audit_controls.json"

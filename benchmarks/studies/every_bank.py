@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pfedge.guarantees import load_model
 from pfedge.guarantees.isolated import IsolatedModel
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_export.parity import torch_logits
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.engines import OnnxRuntimeEngine

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from pfedge.data import Dataset, Split
 from pfedge.guarantees import ExactConfig, load_model, train
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 from pfedge.training import TrainSettings, open_dataset, session
 from pfedge_runtime.bank import StatisticsBank
 

@@ -32,7 +32,7 @@ from pfedge.guarantees import load_model
 from pfedge.guarantees.exact import ExactModel, embed_split
 from pfedge.guarantees.isolated import IsolatedModel, isolated_logits
 from pfedge.guarantees.shared import full_bank_logits
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_runtime.bank import decide
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import DeviceState, FileFloor

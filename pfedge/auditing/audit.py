@@ -35,7 +35,7 @@ from pfedge.errors import RunError
 from pfedge.exporting import AUDIT_SCHEMA
 from pfedge.guarantees import guarantee_of
 from pfedge.interrupt import TrainingInterruptedError
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge.version import versions
 from pfedge_runtime.bundle import class_text, find_class
 from pfedge_runtime.device import DeviceState, FileFloor

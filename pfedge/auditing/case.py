@@ -30,8 +30,7 @@ from pfedge.errors import DataError, RunError
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees import Model, Shadows, WhiteBox, guarantee_of, load_model
 from pfedge.progress import bars
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.run import AUDIT, Run
+from pfedge.runs import AUDIT, Run, TrainConfig
 from pfedge.training import TrainSettings, open_dataset
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bundle import MANIFEST, Bundle

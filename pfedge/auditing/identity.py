@@ -9,7 +9,7 @@ from typing import Any
 
 from pfedge.auditing.case import Case, short_digest
 from pfedge.auditing.report import AuditedBundle, AuditedRun, FurtherReference, Reference
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_runtime.bundle import MANIFEST
 from pfedge_runtime.files import sha256_file
 

@@ -14,8 +14,7 @@ from rich.console import Console
 
 from pfedge.errors import RunError
 from pfedge.guarantees import train
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.run import MODEL, RESUME, Run
+from pfedge.runs import MODEL, RESUME, Run, TrainConfig
 from pfedge.training import TrainSettings
 from pfedge_runtime.bundle import class_text
 from pfedge_runtime.files import canonical_json

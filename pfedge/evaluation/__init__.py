@@ -7,7 +7,7 @@ It may import `pfedge.import_reference`, `pfedge.guarantees` and what lies below
 """
 
 from pfedge.evaluation.by_mode import Evaluation
-from pfedge.evaluation.evaluate_run import evaluate_run
+from pfedge.evaluation.evaluate import evaluate_run
 from pfedge.evaluation.every_subset import SubsetEvaluation, evaluate_every_subset
 from pfedge.evaluation.forgetting import evaluate_forgetting
 from pfedge.evaluation.on_device import BundleEvaluation, evaluate_bundle

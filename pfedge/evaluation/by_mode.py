@@ -18,7 +18,7 @@ from pfedge.evaluation.settings import EvalSettings
 from pfedge.guarantees import RowLabels
 from pfedge.guarantees.shared import MODES, PromptBankModel, accuracy_by_mode
 from pfedge.progress import bars
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge.training import shorten
 
 NAME_LENGTH = 16

@@ -19,7 +19,7 @@ from pfedge.evaluation.plots import plot_every_subset
 from pfedge.evaluation.settings import EvalSettings
 from pfedge.guarantees import Model, guarantee_of
 from pfedge.progress import bars
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_runtime.errors import UsageError
 
 

@@ -23,9 +23,7 @@ from pfedge.data import Dataset, Pool, Split
 from pfedge.errors import RunError
 from pfedge.guarantees.scores import Scores
 from pfedge.guarantees.white_box import WhiteBox
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, TrainConfig
 from pfedge.training import TrainSettings
 from pfedge_runtime.bank import Bank
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pfedge.backbone import Backbone, load_backbone
 from pfedge.errors import BackboneError
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 
 
 def backbone_of(run: Run, model_name: str | None = None) -> Backbone:

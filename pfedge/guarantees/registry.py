@@ -12,9 +12,7 @@ from pfedge.guarantees.guarantee import Guarantee, Model
 from pfedge.guarantees.isolated import Isolated
 from pfedge.guarantees.loading import backbone_of
 from pfedge.guarantees.shared import Shared
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, TrainConfig
 from pfedge.training import TrainSettings
 from pfedge_runtime.errors import UsageError
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pfedge.errors import RunError
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge.training import Trainable
 from pfedge_runtime.bank import PromptBank
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 from pfedge_runtime.errors import UsageError
 
 

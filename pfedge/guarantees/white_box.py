@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from pfedge.guarantees.shadows import Say, Shadows
 from pfedge.guarantees.subject import Subject
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 
 AttackedT_contra = TypeVar("AttackedT_contra", contravariant=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pfedge.runs.metrics import EpochRecord
+from pfedge.runs import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

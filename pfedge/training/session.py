@@ -28,9 +28,7 @@ from pfedge.data import Dataset, Split, load_dataset
 from pfedge.errors import DataError
 from pfedge.interrupt import StopRequest
 from pfedge.progress import bars
-from pfedge.runs.config import RunConfig, TrainConfig
-from pfedge.runs.metrics import EpochRecord, Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import EpochRecord, Metrics, Run, RunConfig, TrainConfig
 from pfedge.training.metrics import accuracy_of, confusion_matrix
 from pfedge.training.plots import plot_confusion, plot_training
 from pfedge.training.settings import TrainSettings

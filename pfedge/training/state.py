@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from pfedge.errors import RunError
-from pfedge.runs.metrics import EpochRecord
-from pfedge.runs.run import Run
+from pfedge.runs import EpochRecord, Run
 
 
 class Trainable(Protocol):

@@ -32,7 +32,7 @@ from pfedge.auditing.statistics import (
 from pfedge.errors import DataError, RunError
 from pfedge.exporting import ExportSettings, export_run, read_audits
 from pfedge.guarantees import ExactConfig, IsolatedConfig, train
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle
 from pfedge_runtime.device import DeviceState

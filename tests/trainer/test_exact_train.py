@@ -16,7 +16,7 @@ from pfedge.errors import DataError, RunError
 from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees import ExactConfig, add_to, load_model, train
 from pfedge.guarantees.exact import Accumulator
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle, Classifier, forget
 from pfedge_runtime.bank import RowKey

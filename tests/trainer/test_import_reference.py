@@ -14,7 +14,7 @@ from pfedge.exporting import ExportSettings, export_run
 from pfedge.guarantees import load_model
 from pfedge.guarantees.shared import MODES, choose_rows, infer_best
 from pfedge.import_reference import ImportSettings, import_reference, open_checkpoint, read_checkpoint
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge_runtime import Classifier
 from support.oracle import GENERATION_4, Oracle
 

@@ -16,7 +16,7 @@ from pfedge.guarantees import IsolatedConfig, load_model, train
 from pfedge.guarantees.isolated import isolated_logits, isolated_loss
 from pfedge.guarantees.isolated import train as trainer
 from pfedge.interrupt import TrainingInterruptedError
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 from pfedge.training import TrainSettings
 from pfedge_runtime import Classifier, forget
 from pfedge_runtime.engines import OnnxRuntimeEngine, run_selftest

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from pfedge.errors import BackboneError, RunError
 from pfedge.guarantees import load_model
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 
 
 @pytest.fixture

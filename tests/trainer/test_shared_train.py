@@ -23,8 +23,7 @@ from pfedge.guarantees import SharedConfig, load_model, train
 from pfedge.guarantees.shared import PromptBankModel, shared_loss
 from pfedge.guarantees.shared import train as trainer
 from pfedge.interrupt import TrainingInterruptedError
-from pfedge.runs.config import RunConfig
-from pfedge.runs.run import Run
+from pfedge.runs import Run, RunConfig
 from pfedge.training import TrainSettings, TrainState, save_state, step_seed
 from pfedge_runtime.errors import UnknownClassError, UsageError
 

@@ -34,7 +34,7 @@ from pfedge.auditing.statistics import (
 )
 from pfedge.data import Split
 from pfedge.guarantees import BATCH, Index
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 from pfedge_runtime.files import write_atomic
 
 PLOT = "recovery F1, 5 shots"

@@ -128,7 +128,7 @@ def _sweep(bundle: Bundle, trace: Trace, folders: Sequence[Path], *, dry_run: bo
     from rich.console import Console
 
     from pfedge.progress import bars
-    from pfedge.runs.sweep import sweep_runs
+    from pfedge.runs import sweep_runs
     from pfedge_runtime.sweeping import sweep
 
     with bars(Console(stderr=True)) as progress:

@@ -80,7 +80,7 @@ def audit(
         from pfedge.auditing.case import AuditSettings
         from pfedge.auditing.page import widest
         from pfedge.auditing.statistics import INDISTINGUISHABLE
-        from pfedge.runs.run import Run
+        from pfedge.runs import Run
     settings = AuditSettings(
         out=out,
         bundle=bundle,

@@ -96,7 +96,7 @@ def export(
         raise UsageError(message)
     with needs("train", "export"):
         from pfedge.exporting import ExportSettings, export_run
-        from pfedge.runs.run import Run
+        from pfedge.runs import Run
         from pfedge_export.tensorrt import EngineBuilder, build_engines
     from pfedge_runtime.bundle import MANIFEST, Bundle
     from pfedge_runtime.signing import PrivateKey

@@ -138,7 +138,7 @@ def train(
         from pfedge.guarantees import add_to as add
         from pfedge.guarantees import find_guarantee, guarantee_of
         from pfedge.guarantees import train as train_under
-        from pfedge.runs.run import Run
+        from pfedge.runs import Run
         from pfedge.training import TrainSettings
     kind = require_data_type(data_type, data_kind(dataset), dataset)
     chosen = find_guarantee(guarantee) if add_to is None else guarantee_of(Run.open(add_to))

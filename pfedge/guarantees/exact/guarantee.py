@@ -19,9 +19,7 @@ from pfedge.guarantees.exact.train import add_rows, train_exact
 from pfedge.guarantees.exact.white_box import ExactWhiteBox
 from pfedge.guarantees.guarantee import Guarantee
 from pfedge.guarantees.scores import Scores
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, TrainConfig
 from pfedge.training import TrainSettings
 
 

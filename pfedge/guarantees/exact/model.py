@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pfedge.backbone import Backbone, Embedding, load_embedding
 from pfedge.data import Split
 from pfedge.errors import RunError
-from pfedge.runs.run import Run, RunFile
+from pfedge.runs import Run, RunFile
 from pfedge_runtime.bank import StatisticsBank
 
 EMBED_BATCH = 16

@@ -21,9 +21,7 @@ from pfedge.data import Dataset, Split
 from pfedge.guarantees.exact.model import SCALE_BITS, ExactModel, bank_state, embed_split, load_exact, read_bank
 from pfedge.guarantees.loading import backbone_of
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, TrainConfig
 from pfedge.training import (
     ACCEPTANCE,
     SAVE_SECONDS,

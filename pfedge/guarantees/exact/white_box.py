@@ -15,7 +15,7 @@ from pfedge.guarantees.shadows import Say, Shadows, memberships
 from pfedge.guarantees.subject import EMBEDDING, Features, Index, NewRow, Subject, with_row
 from pfedge.guarantees.white_box import WhiteBox
 from pfedge.progress import bars
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 from pfedge_runtime.bank import RowKey, StatisticsBank, quantise, summarise
 
 

@@ -18,9 +18,7 @@ from pfedge.guarantees.isolated.train import isolated_logits, train_isolated
 from pfedge.guarantees.isolated.white_box import IsolatedWhiteBox
 from pfedge.guarantees.rows import load_trained
 from pfedge.guarantees.scores import IndependentScores
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, TrainConfig
 from pfedge.training import TrainSettings
 
 

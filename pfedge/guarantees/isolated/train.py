@@ -31,9 +31,7 @@ from pfedge.guarantees.isolated.token_cache import KeyValueSource, TokenCache
 from pfedge.guarantees.rows import RowLabels
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
 from pfedge.progress import bars
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import EpochRecord, Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import EpochRecord, Metrics, Run, TrainConfig
 from pfedge.training import (
     TrainingSession,
     TrainSettings,

@@ -31,7 +31,7 @@ from pfedge.guarantees.subject import (
 )
 from pfedge.guarantees.white_box import WhiteBox
 from pfedge.progress import bars
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 from pfedge.training import step_seed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pfedge.guarantees.rules import refuse_source_column, refuse_views
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,7 @@ from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge.guarantees.shared.static import StaticPromptGraph
 from pfedge.guarantees.shared.train import train_shared
 from pfedge.guarantees.shared.white_box import SharedWhiteBox
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import Metrics, Run, TrainConfig
 from pfedge.training import TrainSettings
 
 

@@ -32,9 +32,7 @@ from pfedge.guarantees.shared.model import PromptBankModel
 from pfedge.guarantees.shared.modes import accuracy_by_mode, calibrate, predicted_classes
 from pfedge.guarantees.shared.prompting import choose_rows
 from pfedge.interrupt import StopRequest, TrainingInterruptedError
-from pfedge.runs.config import TrainConfig
-from pfedge.runs.metrics import EpochRecord, Metrics
-from pfedge.runs.run import Run
+from pfedge.runs import EpochRecord, Metrics, Run, TrainConfig
 from pfedge.training import (
     SAVE_SECONDS,
     TrainingSession,

@@ -28,7 +28,7 @@ from pfedge.guarantees.subject import (
     with_row,
 )
 from pfedge.guarantees.white_box import WhiteBox
-from pfedge.runs.config import TrainConfig
+from pfedge.runs import TrainConfig
 from pfedge.training import step_seed
 
 

@@ -15,7 +15,7 @@ from pfedge.evaluation.one_pass import OnePassEvaluation, evaluate_once
 from pfedge.evaluation.settings import EvalSettings
 from pfedge.guarantees import Model, guarantee_of, load_model
 from pfedge.guarantees.shared import PromptBankModel
-from pfedge.runs.run import Run
+from pfedge.runs import Run
 
 
 def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation | OnePassEvaluation:
