@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from pfedge.evaluation.forgetting import forget_sets, require_sizes
 from pfedge.guarantees import Scores
+from pfedge.ranking import auc
 from pfedge_runtime.bank import decide
 
 ALL_SUBSETS = 16
@@ -149,8 +150,6 @@ def evaluate_every_subset(
 
 def abstention(scores: Scores, labels: NDArray[np.int64], class_id: int) -> Abstention:
     """Forget one class and see which inputs are abstained on."""
-    from sklearn.metrics import roc_auc_score
-
     bank = scores.bank.drop({class_id})
     decisions = decide(bank, scores.logits(bank), scores.embedding)
     own = labels == class_id
@@ -159,7 +158,7 @@ def abstention(scores: Scores, labels: NDArray[np.int64], class_id: int) -> Abst
     both = own.any() and (~own).any()
     return Abstention(
         class_id=class_id,
-        auroc=float(roc_auc_score(~own, margin)) if both else math.nan,
+        auroc=auc(margin, ~own) if both else math.nan,
         abstained=_share(~decisions.accepted[own]),
         accepted=_share(decisions.accepted[~own]),
         abstained_at_95=_share(margin[own] < at_95),

@@ -14,8 +14,9 @@ from scipy.special import softmax
 from scipy.stats import norm
 from sklearn import metrics
 
-from pfedge.auditing.statistics import auc, membership, tpr_at_fpr
+from pfedge.auditing.statistics import membership, tpr_at_fpr
 from pfedge.auditing.statistics.membership import DEVIATION_FLOOR, lira_offline, lira_online, loss_threshold, phi, rmia
+from pfedge.ranking import auc
 
 seeds = st.integers(0, 2**32 - 1)
 

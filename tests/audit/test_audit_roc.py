@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from pfedge.auditing.statistics import roc
-from pfedge.auditing.statistics.roc import POINTS, auc, roc_curve, tpr_at_fpr
+from pfedge.auditing.statistics.roc import POINTS, roc_curve, tpr_at_fpr
+from pfedge.ranking import auc
 
 NAN, INF = float("nan"), float("inf")
 

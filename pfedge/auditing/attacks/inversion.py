@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pfedge.auditing.attacks.new_rows import NEGATIVES, POSITIVES, Array, logits_of, train_row
 from pfedge.auditing.attacks.subjects import MIN_INPUTS, OTHERS, Subjects
-from pfedge.auditing.statistics import Attack, BeforeAfterReference, Skipped, auc, compare
+from pfedge.auditing.statistics import Attack, BeforeAfterReference, Skipped, compare
 from pfedge.guarantees import Index, NewRow, Subject
+from pfedge.ranking import auc
 
 CANDIDATES = 4
 INVERSION_STEPS = 16

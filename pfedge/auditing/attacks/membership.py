@@ -12,7 +12,6 @@ from pfedge.auditing.statistics import (
     Attack,
     BeforeAfterReference,
     Skipped,
-    auc,
     compare,
     lira_offline,
     lira_online,
@@ -24,6 +23,7 @@ from pfedge.auditing.statistics import (
 )
 from pfedge.data import TEST, TRAIN, VAL
 from pfedge.guarantees import Index, Shadows
+from pfedge.ranking import auc
 
 RATES = (0.01, 0.001)
 FIXED_VARIANCE_BELOW = 64  # Carlini et al.: with fewer shadow models, one variance for all inputs

@@ -12,8 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pfedge.auditing.attacks.outputs import MIN_INPUTS, MIN_ROWS, ONE_ROW, Array, OutputsByModel
-from pfedge.auditing.statistics import Attack, Skipped, auc, compare
+from pfedge.auditing.statistics import Attack, Skipped, compare
 from pfedge.data import TEST, VAL
+from pfedge.ranking import auc
 from pfedge_runtime.bank import softmax
 
 FOLDS = 5

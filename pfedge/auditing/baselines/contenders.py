@@ -27,13 +27,13 @@ from pfedge.auditing.statistics import (
     BeforeAfterReference,
     Estimate,
     Statistic,
-    auc,
     compare,
     loss_threshold,
     phi,
 )
 from pfedge.data import Split
 from pfedge.guarantees import BATCH, Index
+from pfedge.ranking import auc
 from pfedge.runs import TrainConfig
 from pfedge_runtime.files import write_atomic
 

@@ -23,7 +23,7 @@ from pfedge.auditing.statistics.measure import (
     worst,
 )
 from pfedge.auditing.statistics.membership import lira_offline, lira_online, loss_threshold, phi, rmia
-from pfedge.auditing.statistics.roc import auc, roc_curve, tpr_at_fpr
+from pfedge.auditing.statistics.roc import roc_curve, tpr_at_fpr
 
 __all__ = [
     "BETTER",
@@ -37,7 +37,6 @@ __all__ = [
     "Measure",
     "Skipped",
     "Statistic",
-    "auc",
     "compare",
     "from_draws",
     "judge",
