@@ -5,6 +5,7 @@ python benchmarks/speed/peer.py NAME FOLDER    # each line on its input is a bat
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -104,9 +105,12 @@ CONTENDERS: dict[str, Callable[[Path], Call]] = {
 
 def main() -> None:
     """Load and answer."""
-    name, folder = sys.argv[1], Path(sys.argv[2])
-    images = np.load(folder / "images.npy")
-    call = CONTENDERS[name](folder)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=CONTENDERS)
+    parser.add_argument("folder", type=Path, help="that `peers.py` made")
+    options = parser.parse_args()
+    images = np.load(options.folder / "images.npy")
+    call = CONTENDERS[options.name](options.folder)
     print("ready", flush=True)
     for line in sys.stdin:
         batch = np.ascontiguousarray(images[: int(line)])

@@ -8,7 +8,7 @@ own class under the full bank. Means over the classes.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,9 @@ SCORES = {"logit": lambda logits: logits, "probability": softmax}
 
 
 def main() -> None:
-    run = Run.open(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="a run of guarantee shared")
+    run = Run.open(parser.parse_args().run)
     model, autocast = load_model(run), choose_autocast("fp32", torch.device("cpu"))
     dataset = load_dataset(run.config.train.dataset, image_size=model.backbone.preprocess.height)
     rows = np.arange(len(model.class_ids))

@@ -9,7 +9,7 @@ the test accuracy. `CLS` is the last block's CLS token; `blocks` is CLS and mean
 
 from __future__ import annotations
 
-import sys
+import argparse
 import warnings
 from pathlib import Path
 
@@ -61,7 +61,9 @@ def probe(backbone: Backbone, name: str, data_root: Path | None) -> dict[str, fl
 
 def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
-    data_root = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data_root", type=Path, nargs="?", help="the folder that holds bloodmnist.npz")
+    data_root = parser.parse_args().data_root
     trained, untrained = load_backbone("builtin:micro"), load_backbone("builtin:micro")
     torch.manual_seed(0)
     untrained.vit.load_state_dict(type(untrained.vit)(untrained.vit.config, add_pooling_layer=False).state_dict())

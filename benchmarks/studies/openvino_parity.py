@@ -5,7 +5,7 @@ python benchmarks/studies/openvino_parity.py BUNDLE IMAGES...
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,12 @@ BATCH = 32
 
 
 def main() -> None:
-    bundle = Bundle.open(sys.argv[1])
-    files = [file for argument in sys.argv[2:] for file in find_files(Path(argument), IMAGE_SUFFIXES)]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    options = parser.parse_args()
+    bundle = Bundle.open(options.bundle)
+    files = [file for path in options.images for file in find_files(path, IMAGE_SUFFIXES)]
     images = np.stack([bundle.manifest.preprocess(read_image(file)) for file in files])
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(bundle.graph_path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

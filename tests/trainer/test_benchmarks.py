@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from support.paths import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+SCRIPTS = sorted(file for folder in ("benchmarks", "scripts") for file in (ROOT / folder).rglob("*.py"))
 
 
 def run(script, *arguments, cwd):
@@ -20,6 +23,13 @@ def run(script, *arguments, cwd):
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_script_imports_what_there_is(script, monkeypatch):
+    """As `python SCRIPT` would, up to what it does when it is run."""
+    monkeypatch.syspath_prepend(str(script.parent))
+    runpy.run_path(str(script), run_name="imported")
 
 
 def test_without_a_gpu_nothing_is_claimed(tmp_path):
