@@ -6,7 +6,8 @@
 
 A *dispatch point* is a place where code chooses by a guarantee's name or by the kind of a bank or model. It is found in
 the syntax tree, not in the text: a comparison with one of the names, a pattern of `match`, a table of which every key
-is one of them, or an `isinstance` on one of the kinds. An `__init__` is the room's door and counts as no module of it.
+is one of them, or an `isinstance`, `issubclass` or `type(x) is` on one of the kinds. An `__init__` is the room's door,
+and counts as no module of it.
 """
 
 from __future__ import annotations
@@ -93,12 +94,12 @@ def dispatch_points(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         match node:
             case ast.Compare(left=left, comparators=right):
-                asks = any(_names(one) for one in (left, *right))
+                asks = any(_names(one) or _last_name(one) in KINDS for one in (left, *right))
             case ast.MatchValue(value=value):
                 asks = _names(value)
             case ast.Dict(keys=keys):
                 asks = len(keys) > 1 and all(key is not None and _names(key) for key in keys)
-            case ast.Call(func=ast.Name(id="isinstance"), args=[_, kind]):
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, kind]):
                 asks = any(_last_name(one) in KINDS for one in ast.walk(kind))
             case ast.MatchClass(cls=kind):
                 asks = _last_name(kind) in KINDS
