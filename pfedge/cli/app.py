@@ -9,6 +9,7 @@ import typer
 
 import pfedge
 from pfedge.cli.device import adopt, bench, device, forget, inspect, predict, verify
+from pfedge.cli.panels import PanelCommand
 from pfedge.cli.proof import authorize, fleet, keygen, ledger, receipt, restore
 from pfedge.cli.training import audit, demo, evaluate, export, import_reference, train
 from pfedge_runtime.errors import PfedgeError
@@ -23,15 +24,15 @@ app = typer.Typer(
         "token_normalize_func": lambda token: token.replace("_", "-"),  # --batch_size is --batch-size
     },
 )
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("audit")(audit.audit)
-app.command("export")(export.export)
+app.command("train", cls=PanelCommand)(train.train)
+app.command("eval", cls=PanelCommand)(evaluate.evaluate)
+app.command("audit", cls=PanelCommand)(audit.audit)
+app.command("export", cls=PanelCommand)(export.export)
 app.command("predict")(predict.predict)
 app.command("forget")(forget.forget)
 app.command("inspect")(inspect.inspect)
 app.command("bench")(bench.bench)
-app.command("import-reference")(import_reference.import_reference)
+app.command("import-reference", cls=PanelCommand)(import_reference.import_reference)
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
 app.command("adopt")(adopt.adopt)

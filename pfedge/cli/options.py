@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pfedge.cli.panels import DATA
 from pfedge_runtime.errors import UsageError
 
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", envvar="PFEDGE_BUNDLE", help="The bundle's folder.")]
@@ -16,11 +17,19 @@ DeviceOption = Annotated[
 ]
 DataRootOption = Annotated[
     Path | None,
-    typer.Option(help="Folder that holds the files of a known data set.", show_default="~/.medmnist for MedMNIST"),
+    typer.Option(
+        help="Folder that holds the files of a known data set.",
+        show_default="~/.medmnist for MedMNIST",
+        rich_help_panel=DATA,
+    ),
 ]
 DataTypeOption = Annotated[
     str | None,
-    typer.Option(help="image or audio: checked against the data set, which decides.", show_default="the data set's"),
+    typer.Option(
+        help="image or audio: checked against the data set, which decides.",
+        show_default="the data set's",
+        rich_help_panel=DATA,
+    ),
 ]
 
 

@@ -4,55 +4,118 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
 from pfedge.cli.output import print_json
+from pfedge.cli.panels import DATA, OUTPUT
+from pfedge.cli.training.options import (
+    DownloadOption,
+    ModelPlaceOption,
+    TorchDeviceOption,
+    TorchPrecisionOption,
+    from_options,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pfedge.auditing.report import AuditReport
 
 STILL_TO_DO = 3
 REDIRECTED_WIDTH = 160
+MODELS = "What is attacked and compared"
+MEASUREMENT = "Measurement"
+BASELINES = "Other ways to forget"
+
+RunArgument = Annotated[Path, typer.Argument(help="A run folder or checkpoint.", show_default=False)]
+ForgetOption = Annotated[
+    str, typer.Option("--forget", "-f", help="The class to forget, by id or name.", rich_help_panel=MODELS)
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle", "-b", help="The deployed bundle.", show_default="one that is exported", rich_help_panel=MODELS
+    ),
+]
+ReferenceOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A run trained without the class; once for each.",
+        show_default="trained, and kept",
+        rich_help_panel=MODELS,
+    ),
+]
+ReferencesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How many to train, each from its own seed.",
+        show_default="exact 1, others 2",
+        rich_help_panel=MODELS,
+    ),
+]
+ShadowsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Shadow models, an even number.",
+        show_default="exact 32, isolated 8, shared 0",
+        rich_help_panel=MODELS,
+    ),
+]
+MarginOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Distances up to it are of no interest.", rich_help_panel=MEASUREMENT)
+]
+LimitOption = Annotated[
+    int, typer.Option(min=1, help="At most so many inputs of each class and split.", rich_help_panel=MEASUREMENT)
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of every draw of the audit.", rich_help_panel=MEASUREMENT)]
+CompareOption = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        help="Compare with six other ways to forget, on an ordinary network.",
+        rich_help_panel=BASELINES,
+    ),
+]
+CompareEpochsOption = Annotated[int, typer.Option(min=1, help="Epochs of that network.", rich_help_panel=BASELINES)]
+DatasetOption = Annotated[
+    str | None, typer.Option(help="Where the data set is.", show_default="the run's", rich_help_panel=DATA)
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.", rich_help_panel=OUTPUT)]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Where what takes long is kept.", show_default="RUN/audit", rich_help_panel=OUTPUT),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=OUTPUT)]
 
 
 def audit(
-    run: Annotated[Path, typer.Argument(help="A run folder or checkpoint.", show_default=False)],
+    run: RunArgument,
     *,
-    forget: Annotated[str, typer.Option("--forget", "-f", help="The class to forget, by id or name.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("report"),
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="The deployed bundle.", show_default="one that is exported")
-    ] = None,
-    reference: Annotated[
-        list[Path] | None,
-        typer.Option(help="A run trained without the class; once for each.", show_default="trained, and kept"),
-    ] = None,
-    references: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many to train, each from its own seed.", show_default="exact 1, others 2"),
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Where what takes long is kept.", show_default="RUN/audit")] = None,
-    margin: Annotated[float, typer.Option(min=0, max=1, help="Distances up to it are of no interest.")] = 0.1,
-    shadows: Annotated[
-        int | None,
-        typer.Option(min=0, help="Shadow models, an even number.", show_default="exact 32, isolated 8, shared 0"),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many inputs of each class and split.")] = 300,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Compare with six other ways to forget, on an ordinary network.")
-    ] = False,
-    compare_epochs: Annotated[int, typer.Option(min=1, help="Epochs of that network.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of every draw of the audit.")] = 0,
-    dataset: Annotated[str | None, typer.Option(help="Where the data set is.", show_default="the run's")] = None,
-    model_name: Annotated[
-        str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
-    ] = None,
+    forget: ForgetOption,
+    bundle: BundleOption = None,
+    reference: ReferenceOption = None,
+    references: ReferencesOption = None,
+    shadows: ShadowsOption = None,
+    margin: MarginOption = 0.1,
+    limit: LimitOption = 300,
+    seed: SeedOption = 0,
+    compare: CompareOption = False,
+    compare_epochs: CompareEpochsOption = 3,
+    dataset: DatasetOption = None,
     data_root: DataRootOption = None,
-    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    download: DownloadOption = True,
+    model_name: ModelPlaceOption = None,
+    device: TorchDeviceOption = "auto",
+    precision: TorchPrecisionOption = "auto",
+    out: OutOption = Path("report"),
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Attack a model that has forgotten a class, and compare it with one that was trained without it.
 
@@ -72,53 +135,43 @@ def audit(
     Exit code: 0 if nothing tells the model from one that never knew the class by significantly more than the margin
     (the report says what the data cannot rule out), 3 otherwise.
     """
+    options = locals()
     with needs("train", "audit"):
         from rich.console import Console
-        from rich.table import Table
 
         from pfedge.auditing.audit import PAGE, audit_run
         from pfedge.auditing.case import AuditSettings
-        from pfedge.auditing.page import widest
         from pfedge.auditing.statistics import INDISTINGUISHABLE
         from pfedge.runs import Run
-    settings = AuditSettings(
-        out=out,
-        bundle=bundle,
-        reference=tuple(reference or ()),
-        references=references,
-        cache=cache,
-        margin=margin,
-        shadows=shadows,
-        limit=limit,
-        seed=seed,
-        compare=compare,
-        compare_epochs=compare_epochs,
-        dataset=dataset,
-        model_name=model_name,
-        data_root=data_root,
-        download=download,
-        device=device,
-        precision=precision,
-    )
+    settings = from_options(AuditSettings, options, reference=tuple(reference or ()))
     report = audit_run(Run.open(run), forget, settings, Console(stderr=True))
     if as_json:
         print_json(report.to_json())
     else:
-        table = Table(title=f"forgetting {report.audited_class.name}: {report.verdict}")
-        for heading in ("attack", "verdict", "furthest from the reference", "before", "after", "reference", "distance"):
-            table.add_column(heading)
-        for attack in report.attacks:
-            most = widest(attack)
-            cells = ["", "", "", "", ""]
-            if most is not None:
-                before = f"{most.before.value:.3f}" if most.before else ""
-                values = [before, f"{most.after.value:.3f}", f"{most.reference.value:.3f}"]
-                cells = [most.name, *values, f"{most.distance:+.3f} [{most.low:+.3f}, {most.high:+.3f}]"]
-            table.add_row(attack.title, attack.verdict or "not judged", *cells)
-        Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(table)
+        Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(_table(report))
         for attack in report.attacks:
             for one in attack.skipped:
                 typer.echo(f"not tested: {attack.title}, {one.name}: {one.reason}")
         typer.echo(f"report: {out / PAGE}")
     if report.verdict != INDISTINGUISHABLE:
         raise typer.Exit(STILL_TO_DO)
+
+
+def _table(report: AuditReport) -> Table:
+    """Return a line an attack: its verdict, and the measure that is furthest from the reference."""
+    from rich.table import Table
+
+    from pfedge.auditing.page import widest
+
+    table = Table(title=f"forgetting {report.audited_class.name}: {report.verdict}")
+    for heading in ("attack", "verdict", "furthest from the reference", "before", "after", "reference", "distance"):
+        table.add_column(heading)
+    for attack in report.attacks:
+        most = widest(attack)
+        cells = ["", "", "", "", ""]
+        if most is not None:
+            before = f"{most.before.value:.3f}" if most.before else ""
+            values = [before, f"{most.after.value:.3f}", f"{most.reference.value:.3f}"]
+            cells = [most.name, *values, f"{most.distance:+.3f} [{most.low:+.3f}, {most.high:+.3f}]"]
+        table.add_row(attack.title, attack.verdict or "not judged", *cells)
+    return table

@@ -2,77 +2,138 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
 from pfedge.cli.output import print_json
+from pfedge.cli.panels import DATA, OUTPUT
+from pfedge.cli.training.options import DownloadOption, ModelPlaceOption, from_options
 from pfedge_runtime.errors import UsageError
 
+if TYPE_CHECKING:
+    from pfedge.exporting import ExportSettings
+
 TARGETS = ("onnx", "tensorrt", "tensorrt-rtx")
+GRAPH = "Graph and engines"
+PRECISION = "Precision"
+PARITY = "Parity"
+PROOF = "Signing, sealing, audits"
+
+RunArgument = Annotated[Path, typer.Argument(help="A run folder, a checkpoint, or a bundle that gets engines.")]
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        help="onnx; with engines too: tensorrt (for the GPU that is here), tensorrt-rtx (ahead of time).",
+        rich_help_panel=GRAPH,
+    ),
+]
+OpsetOption = Annotated[int, typer.Option(min=18, help="ONNX opset.", rich_help_panel=GRAPH)]
+StaticBatchOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Add a graph with fixed shapes (CUDA graphs), for so many images; 0: none.",
+        rich_help_panel=GRAPH,
+    ),
+]
+CapabilityOption = Annotated[
+    str,
+    typer.Option(help="tensorrt-rtx: GPUs to build for.", show_default="8.6,8.9,12.0", rich_help_panel=GRAPH),
+]
+MaxBatchOption = Annotated[
+    int, typer.Option(min=1, help="Engines: the most images a call may bring.", rich_help_panel=GRAPH)
+]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What the graph computes in: fp32, fp16 (GPUs), int8 (CPUs); fewer bits are judged first.",
+        show_default="fp32; with engines fp16",
+        rich_help_panel=PRECISION,
+    ),
+]
+QuantizationOption = Annotated[
+    str,
+    typer.Option(
+        help="Where int8 has its scales from: dynamic (each token), tensor (all of a batch: faster for one image, "
+        "but its score depends on those beside it; not under isolated), static (validation images).",
+        rich_help_panel=PRECISION,
+    ),
+]
+MaxDropOption = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="By how much validation accuracy may fall in fewer bits (0.005: half a point).",
+        rich_help_panel=PRECISION,
+    ),
+]
+ParityInputsOption = Annotated[
+    int, typer.Option(min=0, help="Test inputs to compare on; 0: all.", rich_help_panel=PARITY)
+]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Largest logit difference allowed.",
+        show_default="1e-4; exact: 1e-5 of the largest logit",
+        rich_help_panel=PARITY,
+    ),
+]
+DatasetOption = Annotated[
+    str | None, typer.Option(help="Where test inputs come from.", show_default="the run's", rich_help_panel=DATA)
+]
+SignOption = Annotated[
+    Path | None, typer.Option(help="Sign the bundle with this private key (see keygen).", rich_help_panel=PROOF)
+]
+SealOption = Annotated[
+    bool,
+    typer.Option(
+        "--seal",
+        help="Encrypt each row; the keys go to OUT.keys.json, for pfedge adopt.",
+        rich_help_panel=PROOF,
+    ),
+]
+AuditOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="report.json of pfedge audit; its digest goes into bundle and receipts. Repeatable.",
+        rich_help_panel=PROOF,
+    ),
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="The bundle's folder, new or empty.", rich_help_panel=OUTPUT)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.", rich_help_panel=OUTPUT)]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder, a checkpoint, or a bundle that gets engines.")],
+    run: RunArgument,
     *,
-    to: Annotated[
-        str,
-        typer.Option(help="onnx; with engines too: tensorrt (for the GPU that is here), tensorrt-rtx (ahead of time)."),
-    ] = "onnx",
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder, new or empty.")] = Path("bundle"),
-    graph_opset: Annotated[int, typer.Option(min=18, help="ONNX opset.")] = 20,
-    parity_inputs: Annotated[int, typer.Option(min=0, help="Test inputs to compare on; 0: all.")] = 100,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Largest logit difference allowed.", show_default="1e-4; exact: 1e-5 of the largest logit"
-        ),
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Where test inputs come from.", show_default="the run's")] = None,
-    model_name: Annotated[
-        str | None, typer.Option(help="Where the backbone is now.", show_default="where it was in training")
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="What the graph computes in: fp32, fp16 (GPUs), int8 (CPUs); fewer bits are judged first.",
-            show_default="fp32; with engines fp16",
-        ),
-    ] = None,
-    quantization: Annotated[
-        str,
-        typer.Option(
-            help="Where int8 has its scales from: dynamic (each token), tensor (all of a batch: faster for one image, "
-            "but its score depends on those beside it; not under isolated), static (validation images)."
-        ),
-    ] = "dynamic",
-    max_drop: Annotated[
-        float,
-        typer.Option(
-            min=0, max=1, help="By how much validation accuracy may fall in fewer bits (0.005: half a point)."
-        ),
-    ] = 0.005,
-    static_batch: Annotated[
-        int, typer.Option(min=0, help="Add a graph with fixed shapes (CUDA graphs), for so many images; 0: none.")
-    ] = 0,
-    compute_capability: Annotated[
-        str, typer.Option(help="tensorrt-rtx: GPUs to build for.", show_default="8.6,8.9,12.0")
-    ] = "",
-    max_batch: Annotated[int, typer.Option(min=1, help="Engines: the most images a call may bring.")] = 32,
-    sign: Annotated[Path | None, typer.Option(help="Sign the bundle with this private key (see keygen).")] = None,
-    seal: Annotated[
-        bool, typer.Option("--seal", help="Encrypt each row; the keys go to OUT.keys.json, for pfedge adopt.")
-    ] = False,
-    audit: Annotated[
-        list[Path] | None,
-        typer.Option(help="report.json of pfedge audit; its digest goes into bundle and receipts. Repeatable."),
-    ] = None,
+    to: TargetOption = "onnx",
+    graph_opset: OpsetOption = 20,
+    static_batch: StaticBatchOption = 0,
+    compute_capability: CapabilityOption = "",
+    max_batch: MaxBatchOption = 32,
+    precision: PrecisionOption = None,
+    quantization: QuantizationOption = "dynamic",
+    max_drop: MaxDropOption = 0.005,
+    parity_inputs: ParityInputsOption = 100,
+    tolerance: ToleranceOption = None,
+    dataset: DatasetOption = None,
     data_root: DataRootOption = None,
-    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
+    download: DownloadOption = True,
+    model_name: ModelPlaceOption = None,
+    sign: SignOption = None,
+    seal: SealOption = False,
+    audit: AuditOption = None,
+    out: OutOption = Path("bundle"),
+    as_json: JsonOption = False,
 ) -> None:
     """Export a run as a bundle for devices: graph, bank, manifest and self-test.
 
@@ -87,19 +148,13 @@ def export(
     pfedge export runs/blood --sign signer.pem --seal           signed, and each row under a key of its own
     pfedge export runs/blood --audit report/report.json         receipts will name the audit
     """
-    if to not in TARGETS:
-        message = f"unknown target {to!r}; known are {', '.join(TARGETS)}"
-        raise UsageError(message)
-    capabilities = tuple(part.strip() for part in compute_capability.split(",") if part.strip())
-    if capabilities and to != "tensorrt-rtx":
-        message = "--compute-capability needs --to tensorrt-rtx"
-        raise UsageError(message)
+    options = locals()
+    capabilities = _capabilities(to, compute_capability)
     with needs("train", "export"):
-        from pfedge.exporting import ExportSettings, export_run
+        from pfedge.exporting import export_run
         from pfedge.runs import Run
         from pfedge_export.tensorrt import EngineBuilder, build_engines
     from pfedge_runtime.bundle import MANIFEST, Bundle
-    from pfedge_runtime.signing import PrivateKey
 
     builder = EngineBuilder(to) if to != "onnx" else None  # what is missing is said before the long work
     outcome: dict[str, Any] = {}
@@ -112,24 +167,7 @@ def export(
             raise UsageError(message)
         bundle = Bundle.open(run)
     else:
-        settings = ExportSettings(
-            out=out,
-            opset=graph_opset,
-            parity_inputs=parity_inputs,
-            tolerance=tolerance,
-            dataset=dataset,
-            model_name=model_name,
-            data_root=data_root,
-            download=download,
-            precision=precision or ("fp16" if builder else "fp32"),
-            quantization=quantization,
-            max_drop=max_drop,
-            static_batch=static_batch,
-            keys_out=_keys_beside(out) if seal else None,
-            signer=PrivateKey.load(sign) if sign else None,
-            audits=tuple(audit or ()),
-        )
-        bundle, report = export_run(Run.open(run), settings, on_progress=_say)
+        bundle, report = export_run(Run.open(run), _settings(options), on_progress=_say)
         outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}
     if builder is not None:
         built = build_engines(bundle, builder, capabilities=capabilities, max_batch=max_batch, on_progress=_say)
@@ -139,6 +177,38 @@ def export(
     else:
         _show(outcome)
         typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
+
+
+def _capabilities(target: str, listed: str) -> tuple[str, ...]:
+    """Return the GPUs that engines are built for ahead of time.
+
+    Raises:
+        UsageError: there is no such target, or it builds for the GPU that is here.
+    """
+    if target not in TARGETS:
+        message = f"unknown target {target!r}; known are {', '.join(TARGETS)}"
+        raise UsageError(message)
+    capabilities = tuple(part.strip() for part in listed.split(",") if part.strip())
+    if capabilities and target != "tensorrt-rtx":
+        message = "--compute-capability needs --to tensorrt-rtx"
+        raise UsageError(message)
+    return capabilities
+
+
+def _settings(options: Mapping[str, Any]) -> ExportSettings:
+    """Return how a run is exported; engines are built of a graph in float16 unless another precision is asked for."""
+    from pfedge.exporting import ExportSettings
+    from pfedge_runtime.signing import PrivateKey
+
+    return from_options(
+        ExportSettings,
+        options,
+        opset=options["graph_opset"],
+        precision=options["precision"] or ("fp32" if options["to"] == "onnx" else "fp16"),
+        keys_out=_keys_beside(options["out"]) if options["seal"] else None,
+        signer=PrivateKey.load(options["sign"]) if options["sign"] else None,
+        audits=tuple(options["audit"] or ()),
+    )
 
 
 def _keys_beside(out: Path) -> Path:

@@ -10,32 +10,51 @@ import typer
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption
 from pfedge.cli.output import print_json
+from pfedge.cli.panels import DATA, MODEL, OUTPUT, TRAINING
+from pfedge.cli.training.options import (
+    DownloadOption,
+    GpuOption,
+    OverwriteOption,
+    SizeOption,
+    TorchDeviceOption,
+    TorchPrecisionOption,
+    TrainedJsonOption,
+    from_options,
+)
+
+CkptArgument = Annotated[Path, typer.Argument(help="A .pt checkpoint of the paper's published code.")]
+DatasetOption = Annotated[str, typer.Option(help="The data set it was trained on.", rich_help_panel=DATA)]
+TrainSplitOption = Annotated[
+    str | None,
+    typer.Option(help="Split it was trained on.", show_default="train; octmnist: val", rich_help_panel=DATA),
+]
+ModelNameOption = Annotated[str, typer.Option(help="Its backbone: hub name or local folder.", rich_help_panel=MODEL)]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(help="Seed it was trained with.", show_default="in its name, or 42", rich_help_panel=TRAINING),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Run folder.", show_default="the checkpoint's path without its suffix", rich_help_panel=OUTPUT),
+]
 
 
 def import_reference(
-    ckpt: Annotated[Path, typer.Argument(help="A .pt checkpoint of the paper's published code.")],
+    ckpt: CkptArgument,
     *,
-    dataset: Annotated[str, typer.Option(help="The data set it was trained on.")] = "bloodmnist",
-    model_name: Annotated[
-        str, typer.Option(help="Its backbone: hub name or local folder.")
-    ] = "google/vit-base-patch16-224",
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder.", show_default="the checkpoint's path without its suffix")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed it was trained with.", show_default="in its name, or 42")
-    ] = None,
+    dataset: DatasetOption = "bloodmnist",
     data_root: DataRootOption = None,
-    size: Annotated[int | None, typer.Option(help="MedMNIST size: 28, 64, 128, 224.", show_default="fits")] = None,
-    train_split: Annotated[
-        str | None, typer.Option(help="Split it was trained on.", show_default="train; octmnist: val")
-    ] = None,
-    download: Annotated[bool, typer.Option(help="Fetch a missing MedMNIST file.")] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<i>.")] = "auto",
-    gpu_id: Annotated[int, typer.Option(min=0, help="Which GPU --device auto takes, where there is one.")] = 0,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run folder and its metrics as JSON.")] = False,
+    size: SizeOption = None,
+    train_split: TrainSplitOption = None,
+    download: DownloadOption = True,
+    model_name: ModelNameOption = "google/vit-base-patch16-224",
+    seed: SeedOption = None,
+    device: TorchDeviceOption = "auto",
+    gpu_id: GpuOption = 0,
+    precision: TorchPrecisionOption = "auto",
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: TrainedJsonOption = False,
 ) -> None:
     """Turn a checkpoint of the paper's published code into a run, to be evaluated, exported and forgotten from.
 
@@ -47,25 +66,14 @@ def import_reference(
     pfedge import-reference checkpoints/bloodmnist_seed_42_10.pt --dataset bloodmnist --out runs/blood
     pfedge export runs/blood
     """
+    options = locals()
     with needs("train", "import-reference"):
         from rich.console import Console
 
         from pfedge import import_reference as reference
-    settings = reference.ImportSettings(
-        dataset=dataset,
-        model_name=model_name,
-        seed=seed,
-        data_root=data_root,
-        size=size,
-        train_split=train_split,
-        download=download,
-        device=device,
-        gpu_id=gpu_id,
-        precision=precision,
-    )
-    run, metrics = reference.import_reference(
-        ckpt, settings, out or Path(str(ckpt).removesuffix(ckpt.suffix)), Console(stderr=True), overwrite=overwrite
-    )
+    settings = from_options(reference.ImportSettings, options)
+    folder = out or Path(str(ckpt).removesuffix(ckpt.suffix))
+    run, metrics = reference.import_reference(ckpt, settings, folder, Console(stderr=True), overwrite=overwrite)
     if as_json:
         print_json({"run": str(run.folder), **metrics.to_json()})
     else:
