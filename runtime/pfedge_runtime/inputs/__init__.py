@@ -7,7 +7,7 @@ May import: `files`, `errors`.
 """
 
 from pfedge_runtime.inputs.audio import SOUND_SUFFIXES, AudioPreprocess, read_sound
-from pfedge_runtime.inputs.image import IMAGE_SUFFIXES, RESAMPLING, ImagePreprocess, read_image
+from pfedge_runtime.inputs.image import IMAGE_SUFFIXES, RESAMPLING, ImagePreprocess, read_frames, read_image
 from pfedge_runtime.inputs.pixels import Pixels
 from pfedge_runtime.inputs.preprocess import Preprocess, find_files, preprocess_from_json, preprocess_to_json
 
@@ -22,6 +22,7 @@ __all__ = [
     "find_files",
     "preprocess_from_json",
     "preprocess_to_json",
+    "read_frames",
     "read_image",
     "read_sound",
 ]

@@ -1,22 +1,48 @@
 """DICOM files: what a scanner stored becomes the grey or colour that a viewer would show.
 
-    read_dicom(Path("slice.dcm"))      # uint8 [h, w, 3]
+    with DicomFile(Path("slice.dcm"), max_pixels=None) as opened:
+        opened.render(0)               # uint8 [h, w, 3], the first of `opened.frames`
 
-The extra `dicom` brings pydicom and a decoder of JPEG 2000.
+The extra `dicom` brings pydicom and a decoder of JPEG 2000; `dicom-lossless` brings JPEG Lossless and JPEG-LS.
+How values become grey stands in `dicom_rendering`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import InputError, MissingExtraError
-from pfedge_runtime.inputs.pixels import Pixels, grey_to_rgb, sixteen_to_eight
+from pfedge_runtime.inputs.dicom_rendering import FrameAttributes, render_grey, render_palette
+from pfedge_runtime.inputs.pixels import Pixels, check_size, grey_to_rgb, to_eight_bits
 
 PREAMBLE = 128  # bytes before the letters DICM (PS3.10 7.1)
+WORD_BITS = 16
+GREY = {"MONOCHROME1", "MONOCHROME2"}
+COLOUR = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+JPEG_2000_COLOUR = {"YBR_ICT", "YBR_RCT"}  # the decoder of JPEG 2000 turns them into RGB; nothing else does
+# One decoder for each way of compression: were it left to what happens to be installed, a device could see other
+# pixels than training did.
+DECODERS = {
+    "JPEGBaseline8Bit": "pillow",
+    "JPEGExtended12Bit": "pillow",
+    "JPEG2000Lossless": "pylibjpeg",
+    "JPEG2000": "pylibjpeg",
+    "HTJ2KLossless": "pylibjpeg",
+    "HTJ2KLosslessRPCL": "pylibjpeg",
+    "HTJ2K": "pylibjpeg",
+    "RLELossless": "pydicom",
+    "JPEGLossless": "gdcm",
+    "JPEGLosslessSV1": "gdcm",
+    "JPEGLSLossless": "pyjpegls",
+    "JPEGLSNearLossless": "pyjpegls",
+}
+LOSSLESS = {"gdcm", "pyjpegls"}  # decoders of the extra `dicom-lossless`
 
 
 def is_dicom(path: Path) -> bool:
@@ -28,58 +54,127 @@ def is_dicom(path: Path) -> bool:
         return False  # reading it as an image reports what is wrong
 
 
-def read_dicom(path: Path) -> Pixels:
-    """Apply a DICOM's rescale and first window (DICOM PS3.3 C.11.1, C.11.2), else stretch its full range.
+class DicomFile:
+    """A DICOM file whose frames can be rendered one by one.
 
-    Raises:
-        MissingExtraError: the extra `dicom` is not installed.
-        InputError: the file is damaged, has several frames, or colours of another kind.
+    Attributes:
+        frames: how many it has.
     """
-    try:
-        import pydicom
-        from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-    except ImportError as error:
-        what = f"reading the DICOM file {path}"
-        raise MissingExtraError(what, "dicom") from error
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = dataset.pixel_array
-        if int(dataset.get("NumberOfFrames", 1) or 1) != 1:
-            message = f"{path} has {dataset.NumberOfFrames} frames; pass single-frame files"
+
+    def __init__(self, path: Path, *, max_pixels: int | None = None) -> None:
+        """Read the file without decoding it.
+
+        Args:
+            path: a file that begins as DICOM files do.
+            max_pixels: the most that a frame may have; see `check_size`.
+
+        Raises:
+            MissingExtraError: the extra `dicom` is not installed.
+            InputError: the file is damaged, holds no image, or one that is too large.
+        """
+        try:
+            import pydicom
+        except ImportError as error:
+            what = f"reading the DICOM file {path}"
+            raise MissingExtraError(what, "dicom") from error
+        self._path = path
+        with _named(path):
+            self._dataset: Any = pydicom.dcmread(path)
+            if not any(keyword in self._dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+                message = f"it holds no image, but a {self._dataset.get('SOPClassUID', 'file').name}"
+                raise InputError(message)
+            self.frames = int(self._dataset.get("NumberOfFrames") or 1)
+            check_size(self._dataset.Columns, self._dataset.Rows, max_pixels)
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left open: all of it was read."""
+
+    def render(self, frame: int) -> Pixels:
+        """Decode a frame, counted from 0, and render it as it would be shown: uint8 `[h, w, 3]`.
+
+        Raises:
+            MissingExtraError: its decoder is not installed.
+            InputError: it is damaged, or cannot be rendered by the rules; the message names the attribute.
+        """
+        with _named(self._path):
+            attributes = FrameAttributes(self._dataset, frame)
+            photometric = str(attributes.get("PhotometricInterpretation"))
+            if photometric in GREY:
+                return grey_to_rgb(render_grey(self._samples(attributes), attributes))
+            if photometric == "PALETTE COLOR":
+                return render_palette(self._samples(attributes), attributes)
+            self._refuse_unknown_colour(attributes, photometric)
+            return to_eight_bits(self._decode(attributes, raw=False), int(self._dataset.BitsStored))
+
+    def _refuse_unknown_colour(self, attributes: FrameAttributes, photometric: str) -> None:
+        syntax = self._dataset.file_meta.TransferSyntaxUID
+        if photometric not in COLOUR or (photometric in JPEG_2000_COLOUR and "2000" not in syntax.name):
+            message = f"its PhotometricInterpretation {photometric} ({syntax.name}) is not supported"
             raise InputError(message)
-        if int(dataset.get("SamplesPerPixel", 1)) == 3:  # noqa: PLR2004 -- colour
-            return _colour_dicom(dataset, pixels)
-        values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float64)
-        grey = _stretch(values, dataset)
-        if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-            grey = 255 - grey
-        return grey_to_rgb(grey)
-    except InputError:
+        if attributes.signed:
+            message = "its colours are signed (PixelRepresentation 1)"
+            raise InputError(message)
+        if int(self._dataset.HighBit) != int(self._dataset.BitsStored) - 1:
+            message = f"its HighBit {self._dataset.HighBit} is not one less than BitsStored {self._dataset.BitsStored}"
+            raise InputError(message)
+
+    def _samples(self, attributes: FrameAttributes) -> NDArray[Any]:
+        """Return the stored values [h, w] of a frame of one sample a pixel, without what else its words hold."""
+        if int(self._dataset.get("SamplesPerPixel") or 1) != 1:
+            message = f"its SamplesPerPixel is {self._dataset.SamplesPerPixel} where one is meant"
+            raise InputError(message)
+        words = self._decode(attributes, raw=True)
+        syntax = self._dataset.file_meta.TransferSyntaxUID
+        if words.dtype.kind == "f" or not _keeps_words(syntax):
+            return words
+        stored, high = int(self._dataset.BitsStored), int(self._dataset.HighBit)
+        size = 8 * words.dtype.itemsize
+        if size == stored or int(self._dataset.BitsAllocated) == 1:
+            return words
+        if not stored <= high + 1 <= size:
+            message = f"its HighBit {high} contradicts BitsStored {stored} and BitsAllocated {size}"
+            raise InputError(message)
+        # Up to the top, so that overlays above fall out, and down again: `>>` of a signed type carries the sign.
+        return (words << (size - 1 - high)) >> (size - stored)
+
+    def _decode(self, attributes: FrameAttributes, *, raw: bool) -> NDArray[Any]:
+        from pydicom.pixels import get_decoder
+
+        syntax = self._dataset.file_meta.TransferSyntaxUID
+        plugin = DECODERS.get(syntax.keyword, "")
+        try:
+            decoder = get_decoder(syntax)
+        except NotImplementedError as error:
+            message = f"its transfer syntax {syntax.name} ({syntax}) cannot be decoded"
+            raise InputError(message) from error
+        if plugin and plugin not in decoder.available_plugins:
+            what = f"decoding {self._path} ({syntax.name})"
+            raise MissingExtraError(what, "dicom-lossless" if plugin in LOSSLESS else "dicom")
+        if syntax.keyword == "JPEGExtended12Bit" and int(self._dataset.BitsStored) != 8:  # noqa: PLR2004 -- a byte
+            message = f"{self._dataset.BitsStored} bits in {syntax.name} cannot be decoded, only 8"
+            raise InputError(message)
+        options = {"correct_unused_bits": False} if raw and _keeps_words(syntax) else {}
+        pixels, _ = decoder.as_array(self._dataset, index=attributes.frame, raw=raw, decoding_plugin=plugin, **options)
+        return np.asarray(pixels)
+
+
+def _keeps_words(syntax: Any) -> bool:  # noqa: ANN401 -- pydicom has no stubs
+    """Whether a transfer syntax keeps words as they were stored, bits above the value included; the others keep values."""
+    return not syntax.is_encapsulated or syntax.keyword == "RLELossless"
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into one line that names it."""
+    try:
+        yield
+    except MissingExtraError:
         raise
     except Exception as error:  # pydicom and its decoders raise errors of any class on damaged files
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         message = f"cannot read the DICOM file {path}: {reason}"
         raise InputError(message) from error
-
-
-def _colour_dicom(dataset: Any, pixels: NDArray[Any]) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs
-    """Take colour pixels [h, w, 3] as pydicom decodes them: it has already turned YBR_FULL into RGB."""
-    photometric = str(dataset.PhotometricInterpretation)
-    if photometric not in {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}:
-        message = f"DICOM photometric interpretation {photometric} is not supported"
-        raise InputError(message)
-    return pixels if pixels.dtype == np.uint8 else sixteen_to_eight(pixels)
-
-
-def _stretch(values: NDArray[np.float64], dataset: Any) -> Pixels:  # noqa: ANN401 -- pydicom has no stubs
-    """Map to 0..255: the window's own output range where there is a window, else the image's range."""
-    low, high = float(values.min()), float(values.max())
-    if "WindowWidth" in dataset:
-        slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-        bits = int(dataset.BitsStored)
-        lowest = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
-        ends = sorted((lowest * slope + intercept, (lowest + 2**bits - 1) * slope + intercept))
-        low, high = ends
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.uint8)
-    return np.clip(np.rint((values - low) * (255 / (high - low))), 0, 255).astype(np.uint8)

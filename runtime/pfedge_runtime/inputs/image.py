@@ -4,23 +4,25 @@
     >>> ImagePreprocess(height=224, width=224, shorter_side=256)(photograph).shape
     (224, 224, 3)
 
-Scaling and normalisation are inside the graph. What is not is here: decoding, orientation, colour mode and resizing;
-a DICOM's rescale and window stand in `dicom`.
+Scaling and normalisation are inside the graph. What is not is here: resizing, and what a file's pixels become. The
+rule for that stands in `picture` for ordinary images, and in `dicom_rendering` for DICOM.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pfedge_runtime.errors import InputError
-from pfedge_runtime.inputs.dicom import is_dicom, read_dicom
-from pfedge_runtime.inputs.pixels import Pixels, grey_to_rgb, sixteen_to_eight
+from pfedge_runtime.inputs.dicom import DicomFile, is_dicom
+from pfedge_runtime.inputs.picture import Picture
+from pfedge_runtime.inputs.pixels import Pixels, choose_frame
+from pfedge_runtime.inputs.quiet import quiet
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 RESAMPLING = {
@@ -58,9 +60,13 @@ class ImagePreprocess:
         """The shape of one input of the graph: `(height, width, 3)`."""
         return self.height, self.width, 3
 
-    def read(self, path: Path) -> Pixels:
+    def read(self, path: Path, *, frame: int | None = None, max_pixels: int | None = None) -> Pixels:
         """Decode an image or DICOM file; see `read_image`."""
-        return read_image(path)
+        return read_image(path, frame=frame, max_pixels=max_pixels)
+
+    def read_frames(self, path: Path, *, max_pixels: int | None = None) -> Iterator[Pixels]:
+        """Decode every frame of an image or DICOM file; see `read_frames`."""
+        return read_frames(path, max_pixels=max_pixels)
 
     def describe(self) -> str:
         """Return the input's size in words."""
@@ -105,29 +111,35 @@ class ImagePreprocess:
         return result
 
 
-def read_image(path: Path) -> Pixels:
-    """Decode an image or DICOM file to RGB, uint8 `[h, w, 3]`; grey becomes RGB, 16 bits become 8.
+def read_image(path: Path, *, frame: int | None = None, max_pixels: int | None = None) -> Pixels:
+    """Decode an image or DICOM file to RGB, uint8 `[h, w, 3]`; `picture` and `dicom_rendering` say how.
+
+    Args:
+        path: the file; its content decides its format, not its name.
+        frame: which of several frames or pages, from 1; None is the only one.
+        max_pixels: refuse an image of more; None is Pillow's `Image.MAX_IMAGE_PIXELS`.
 
     Raises:
-        InputError: the file is missing, truncated, or not an image.
-        MissingExtraError: it is a DICOM file and the extra `dicom` is not installed.
+        InputError: the file is missing, damaged, too large, or no image; or it has several frames and none is asked
+            for, or not the one that is; or no rule converts its pixels.
+        MissingExtraError: it is a DICOM file and the extra that decodes it is not installed.
     """
+    with quiet(), _open(path, max_pixels) as file:
+        return file.render(choose_frame(path, file.frames, frame))
+
+
+def read_frames(path: Path, *, max_pixels: int | None = None) -> Iterator[Pixels]:
+    """Decode every frame or page of an image or DICOM file, in order; see `read_image`."""
+    with quiet():
+        file = _open(path, max_pixels)
+    with file:
+        for frame in range(file.frames):
+            with quiet():
+                pixels = file.render(frame)
+            yield pixels
+
+
+def _open(path: Path, max_pixels: int | None) -> DicomFile | Picture:
     if is_dicom(path):
-        return read_dicom(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                upright = ImageOps.exif_transpose(picture)
-                if upright.mode.startswith("I"):
-                    return grey_to_rgb(sixteen_to_eight(np.asarray(upright)))
-                return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError as error:
-        message = f"no such file: {path}"
-        raise InputError(message) from error
-    except UnidentifiedImageError as error:
-        message = f"{path} is not an image that can be read (PNG, JPEG, BMP, TIFF, WebP or DICOM)"
-        raise InputError(message) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        message = f"cannot read the image {path}: {error}"
-        raise InputError(message) from error
+        return DicomFile(path, max_pixels=max_pixels)
+    return Picture(path, max_pixels=max_pixels)
