@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfedge_runtime.errors import InputError, MissingExtraError
-from pfedge_runtime.inputs.dicom_rendering import FrameAttributes, render_grey, render_palette
-from pfedge_runtime.inputs.pixels import Pixels, check_size, grey_to_rgb, to_eight_bits
+from pfedge_runtime.inputs.dicom_rendering import FrameAttributes, integer, render_grey, render_palette
+from pfedge_runtime.inputs.pixels import BYTE, Pixels, check_size, grey_to_rgb, to_eight_bits
 
 PREAMBLE = 128  # bytes before the letters DICM (PS3.10 7.1)
-WORD_BITS = 16
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = {"MONOCHROME1", "MONOCHROME2"}
 COLOUR = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 JPEG_2000_COLOUR = {"YBR_ICT", "YBR_RCT"}  # the decoder of JPEG 2000 turns them into RGB; nothing else does
@@ -80,11 +80,17 @@ class DicomFile:
         self._path = path
         with _named(path):
             self._dataset: Any = pydicom.dcmread(path)
-            if not any(keyword in self._dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-                message = f"it holds no image, but a {self._dataset.get('SOPClassUID', 'file').name}"
+            meta = self._dataset.file_meta
+            if not any(keyword in self._dataset for keyword in PIXELS) or not self._dataset.get("Rows"):
+                kind = meta.get("MediaStorageSOPClassUID")
+                message = f"it holds no image, but {f'a {kind.name}' if kind else 'does not say what'}"
                 raise InputError(message)
-            self.frames = int(self._dataset.get("NumberOfFrames") or 1)
-            check_size(self._dataset.Columns, self._dataset.Rows, max_pixels)
+            if "TransferSyntaxUID" not in meta:
+                message = "it has no TransferSyntaxUID"
+                raise InputError(message)
+            self._syntax: Any = meta.TransferSyntaxUID
+            self.frames = max(1, integer(self._dataset, "NumberOfFrames", 1))
+            check_size(integer(self._dataset, "Columns"), integer(self._dataset, "Rows"), max_pixels)
 
     def __enter__(self) -> Self:
         """Return the file."""
@@ -108,43 +114,44 @@ class DicomFile:
             if photometric == "PALETTE COLOR":
                 return render_palette(self._samples(attributes), attributes)
             self._refuse_unknown_colour(attributes, photometric)
-            return to_eight_bits(self._decode(attributes, raw=False), int(self._dataset.BitsStored))
+            return to_eight_bits(self._decode(attributes, raw=False), integer(self._dataset, "BitsStored"))
 
     def _refuse_unknown_colour(self, attributes: FrameAttributes, photometric: str) -> None:
-        syntax = self._dataset.file_meta.TransferSyntaxUID
-        if photometric not in COLOUR or (photometric in JPEG_2000_COLOUR and "2000" not in syntax.name):
-            message = f"its PhotometricInterpretation {photometric} ({syntax.name}) is not supported"
+        of_jpeg_2000 = photometric in JPEG_2000_COLOUR and "2000" not in self._syntax.name
+        if photometric not in COLOUR or of_jpeg_2000:
+            message = f"its PhotometricInterpretation {photometric} ({self._syntax.name}) is not supported"
             raise InputError(message)
         if attributes.signed:
             message = "its colours are signed (PixelRepresentation 1)"
             raise InputError(message)
-        if int(self._dataset.HighBit) != int(self._dataset.BitsStored) - 1:
-            message = f"its HighBit {self._dataset.HighBit} is not one less than BitsStored {self._dataset.BitsStored}"
+        stored, high = integer(self._dataset, "BitsStored"), integer(self._dataset, "HighBit")
+        if high != stored - 1:
+            message = f"its HighBit {high} is not one less than BitsStored {stored}"
             raise InputError(message)
 
     def _samples(self, attributes: FrameAttributes) -> NDArray[Any]:
         """Return the stored values [h, w] of a frame of one sample a pixel, without what else its words hold."""
-        if int(self._dataset.get("SamplesPerPixel") or 1) != 1:
-            message = f"its SamplesPerPixel is {self._dataset.SamplesPerPixel} where one is meant"
+        samples = integer(self._dataset, "SamplesPerPixel", 1)
+        if samples != 1:
+            message = f"its SamplesPerPixel is {samples} where one is meant"
             raise InputError(message)
         words = self._decode(attributes, raw=True)
-        syntax = self._dataset.file_meta.TransferSyntaxUID
-        if words.dtype.kind == "f" or not _keeps_words(syntax):
+        if words.dtype.kind == "f" or not _keeps_words(self._syntax):
             return words
-        stored, high = int(self._dataset.BitsStored), int(self._dataset.HighBit)
-        size = 8 * words.dtype.itemsize
-        if size == stored or int(self._dataset.BitsAllocated) == 1:
+        stored, size = integer(self._dataset, "BitsStored"), integer(self._dataset, "BitsAllocated")
+        high = integer(self._dataset, "HighBit", stored - 1)
+        if stored == size:
             return words
-        if not stored <= high + 1 <= size:
+        if not 0 < stored <= high + 1 <= size:
             message = f"its HighBit {high} contradicts BitsStored {stored} and BitsAllocated {size}"
             raise InputError(message)
         # Up to the top, so that overlays above fall out, and down again: `>>` of a signed type carries the sign.
         return (words << (size - 1 - high)) >> (size - stored)
 
     def _decode(self, attributes: FrameAttributes, *, raw: bool) -> NDArray[Any]:
-        from pydicom.pixels import get_decoder
+        from pydicom.pixels.decoders.base import get_decoder
 
-        syntax = self._dataset.file_meta.TransferSyntaxUID
+        syntax = self._syntax
         plugin = DECODERS.get(syntax.keyword, "")
         try:
             decoder = get_decoder(syntax)
@@ -154,16 +161,18 @@ class DicomFile:
         if plugin and plugin not in decoder.available_plugins:
             what = f"decoding {self._path} ({syntax.name})"
             raise MissingExtraError(what, "dicom-lossless" if plugin in LOSSLESS else "dicom")
-        if syntax.keyword == "JPEGExtended12Bit" and int(self._dataset.BitsStored) != 8:  # noqa: PLR2004 -- a byte
-            message = f"{self._dataset.BitsStored} bits in {syntax.name} cannot be decoded, only 8"
+        stored = integer(self._dataset, "BitsStored", 0)
+        if syntax.keyword == "JPEGExtended12Bit" and stored != BYTE:
+            message = f"{stored} bits in {syntax.name} cannot be decoded, only {BYTE}"
             raise InputError(message)
         options = {"correct_unused_bits": False} if raw and _keeps_words(syntax) else {}
-        pixels, _ = decoder.as_array(self._dataset, index=attributes.frame, raw=raw, decoding_plugin=plugin, **options)
+        decode: Any = decoder.as_array  # its type says nothing of most options
+        pixels, _ = decode(self._dataset, index=attributes.frame, raw=raw, decoding_plugin=plugin, **options)
         return np.asarray(pixels)
 
 
-def _keeps_words(syntax: Any) -> bool:  # noqa: ANN401 -- pydicom has no stubs
-    """Whether a transfer syntax keeps words as they were stored, bits above the value included; the others keep values."""
+def _keeps_words(syntax: Any) -> bool:  # noqa: ANN401 -- pydicom is an extra
+    """Whether a transfer syntax keeps words as they were, bits above the value included; the others keep values."""
     return not syntax.is_encapsulated or syntax.keyword == "RLELossless"
 
 

@@ -40,7 +40,7 @@ class LookupTable:
         return self.entries[np.clip(values - self.first, 0, len(self.entries) - 1)]
 
 
-def lookup_table(item: Any, *, signed: bool, order: str) -> LookupTable:  # noqa: ANN401 -- pydicom has no stubs
+def lookup_table(item: Any, *, signed: bool, order: str) -> LookupTable:  # noqa: ANN401 -- pydicom is an extra
     """Return the table of an item of a Modality or VOI LUT Sequence.
 
     Args:

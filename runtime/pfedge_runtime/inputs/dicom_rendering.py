@@ -43,7 +43,7 @@ class FrameAttributes:
     dataset: Any
     frame: int
 
-    def get(self, keyword: str) -> Any:  # noqa: ANN401 -- pydicom has no stubs
+    def get(self, keyword: str) -> Any:  # noqa: ANN401 -- pydicom is an extra
         """Return an attribute of the data set; None where it is absent or empty."""
         return _present(self.dataset.get(keyword))
 
@@ -129,8 +129,8 @@ class Window:
 
 def _modality(stored: NDArray[Any], attributes: FrameAttributes) -> tuple[Values, float]:
     """Return the modality values, and the lowest that the transform can yield."""
-    bits = int(attributes.get("BitsStored") or 0)
-    ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if attributes.signed and bits else [0, 2**bits - 1.0])
+    bits = integer(attributes.dataset, "BitsStored", 0)
+    ends = np.array([-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1] if attributes.signed else [0, 2.0**bits - 1])
     if (items := attributes.get("ModalityLUTSequence")) is not None:
         table = lookup_table(items[0], signed=attributes.signed, order=attributes.order)
         return _whole(table, stored.astype(np.float64)), 0.0
@@ -147,7 +147,7 @@ def _modality(stored: NDArray[Any], attributes: FrameAttributes) -> tuple[Values
     return stored * slope + intercept, float((ends * slope + intercept).min())
 
 
-def _window(source: Any) -> Window | None:  # noqa: ANN401 -- pydicom has no stubs
+def _window(source: Any) -> Window | None:  # noqa: ANN401 -- pydicom is an extra
     """Return the first window; None unless both its centre and its width are given."""
     centre, width = number(source, "WindowCenter"), number(source, "WindowWidth")
     if centre is None or width is None:
@@ -185,7 +185,7 @@ def _padding(stored: NDArray[Any], attributes: FrameAttributes) -> NDArray[np.bo
     ends = [end for end in (value, limit) if end is not None]
     if not kind:
         ends = [reinterpret(int(end), signed=attributes.signed) for end in ends]
-    return (stored >= min(ends)) & (stored <= max(ends))
+    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
 
 
 def _inverted(attributes: FrameAttributes) -> bool:
@@ -229,7 +229,7 @@ def _to_display(grey: Values, *, inverted: bool) -> Pixels:
     return shown.astype(np.uint8)
 
 
-def number(source: Any, keyword: str) -> float | None:  # noqa: ANN401 -- pydicom has no stubs
+def number(source: Any, keyword: str) -> float | None:  # noqa: ANN401 -- pydicom is an extra
     """Return an attribute's first value; None where it is absent or empty.
 
     Raises:
@@ -240,7 +240,7 @@ def number(source: Any, keyword: str) -> float | None:  # noqa: ANN401 -- pydico
         first = value if value is None or isinstance(value, (str, int, float)) else value[0]
         result = None if first is None or first == "" else float(first)
     except (TypeError, ValueError, OverflowError) as error:
-        message = f"its {keyword} is no number"
+        message = f"its {keyword} is no number: {' '.join(str(error).split())}"
         raise InputError(message) from error
     if result is not None and not math.isfinite(result):
         message = f"its {keyword} is {result}"
@@ -248,6 +248,21 @@ def number(source: Any, keyword: str) -> float | None:  # noqa: ANN401 -- pydico
     return result
 
 
-def _present(value: Any) -> Any:  # noqa: ANN401 -- pydicom has no stubs
+def integer(source: Any, keyword: str, default: int | None = None) -> int:  # noqa: ANN401 -- as above
+    """Return an attribute that must be whole; `default` where it is absent or empty.
+
+    Raises:
+        InputError: it is not whole, or is absent and has no default.
+    """
+    value = number(source, keyword)
+    if value is None and default is not None:
+        return default
+    if value is None or value != int(value):
+        message = f"it has no {keyword}" if value is None else f"its {keyword} is {value}"
+        raise InputError(message)
+    return int(value)
+
+
+def _present(value: Any) -> Any:  # noqa: ANN401 -- pydicom is an extra
     """Return the value; None where it is empty, as an element of length 0 is."""
     return None if value is None or (hasattr(value, "__len__") and len(value) == 0) else value

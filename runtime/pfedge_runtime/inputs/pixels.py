@@ -26,8 +26,8 @@ def to_eight_bits(samples: NDArray[Any], bits: int) -> Pixels:
     array([  0,  85, 170, 255], dtype=uint8)
     """
     if bits >= BYTE:
-        return (samples >> (bits - BYTE)).astype(np.uint8)
-    return (samples.astype(np.uint16) * WHITE // (2**bits - 1)).astype(np.uint8)
+        return np.asarray(samples >> (bits - BYTE), dtype=np.uint8)
+    return np.asarray(samples.astype(np.uint16) * WHITE // (2**bits - 1), dtype=np.uint8)
 
 
 def grey_to_rgb(grey: Pixels) -> Pixels:
