@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,30 @@ DataTypeOption = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+FrameOption = Annotated[
+    str | None,
+    typer.Option(help="Of files with several frames or pages: a number from 1, or all.", show_default="refuse them"),
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="The most pixels an image may have; raise it for scans.", show_default="89 million"),
+]
+
+
+def parse_frame(text: str | None) -> int | Literal["all"] | None:
+    """Return what `--frame` asks for.
+
+    Raises:
+        UsageError: it is neither a number from 1 nor `all`.
+    """
+    if text is None:
+        return None
+    if text == "all":
+        return "all"
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    message = f"--frame takes a number from 1, or all; got {text!r}"
+    raise UsageError(message)
 
 
 def require_data_type(asked: str | None, kind: str, dataset: str) -> str:

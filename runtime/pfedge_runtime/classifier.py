@@ -13,10 +13,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,10 @@ from pfedge_runtime.bank import Bank, decide
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.engines import Engine, Outputs, open_engine
-from pfedge_runtime.errors import InputError, MissingExtraError, PfedgeError, UsageError
+from pfedge_runtime.errors import InputError, PfedgeError, UsageError
 from pfedge_runtime.forgetting import recover_or_say
-from pfedge_runtime.inputs import find_files
+from pfedge_runtime.inputs import Frame, read_files
 
-T = TypeVar("T")
 BATCH_SIZE = 32
 
 
@@ -228,40 +226,29 @@ class Classifier:
         return predictions
 
     def predict_files(
-        self, paths: Iterable[Path], *, on_error: Callable[[PfedgeError], None] | None = None
+        self,
+        paths: Iterable[Path],
+        *,
+        frame: Frame = None,
+        max_pixels: int | None = None,
+        on_error: Callable[[PfedgeError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predict files (images, or sounds for an audio bundle) and all of them below folders, in batches, in order.
 
         Args:
             paths: files and folders.
+            frame: of files with several frames or pages, which one, from 1; `all` gives one prediction a frame. Their
+                sources then end in `#frame`.
+            max_pixels: refuse an image of more; None is Pillow's limit, 89 million.
             on_error: called for each path or file that cannot be read, which is then left out; None raises.
 
         Raises:
+            UsageError: `frame` is neither a number from 1 nor `all`.
             InputError: a path is missing or a file cannot be read, and `on_error` is None.
             MissingExtraError: a DICOM file without the extra `dicom`, a sound without `audio`, and `on_error` is None.
         """
         preprocess = self.bundle.manifest.preprocess
-
-        def attempt(read: Callable[[], T]) -> T | None:
-            try:
-                return read()
-            except (InputError, MissingExtraError) as error:
-                if on_error is None:
-                    raise
-                on_error(error)
-                return None
-
-        def load(file: Path) -> NDArray[Any]:
-            return preprocess(preprocess.read(file))
-
-        def readable() -> Iterator[tuple[str, NDArray[Any]]]:
-            for path in paths:
-                for file in attempt(partial(find_files, Path(path), preprocess.suffixes)) or ():
-                    one = attempt(partial(load, file))
-                    if one is not None:
-                        yield str(file), one
-
-        found = readable()
+        found = read_files(paths, preprocess, frame=frame, max_pixels=max_pixels, on_error=on_error)
         while batch := list(islice(found, self._batch_size)):
             sources, inputs = zip(*batch, strict=True)
             yield from self.predict(np.stack(inputs), sources=sources)

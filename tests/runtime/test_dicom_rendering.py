@@ -54,8 +54,9 @@ def cases(draw) -> Case:
     if voi == "partial":
         fields |= draw(st.sampled_from([{"centre": 40}, {"width": 80}, {"centre": 40, "width": ""}]))
     if voi in {"lut", "both"}:
-        unsigned = "modality" in fields or ("slope" not in fields and not signed)
-        ends = (0, 400) if unsigned else (-300, 300)
+        slope, intercept = fields.get("slope") or 1, fields.get("intercept") or 0
+        lowest = 0 if "modality" in fields else min(low * slope, top * slope) + intercept
+        ends = (0, 400) if lowest >= 0 else (-300, 300)  # the standard reads a table's first value by its input's sign
         fields["voi"] = draw(tables(lowest=ends[0], highest=ends[1], bits=st.sampled_from([8, 10, 12, 16])))
     if draw(st.booleans()) and stored <= 16:
         fields["padding"] = draw(near)

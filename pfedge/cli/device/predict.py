@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.options import BundleOption, DeviceOption
+from pfedge.cli.options import BundleOption, DeviceOption, FrameOption, MaxPixelsOption, parse_frame
 from pfedge.cli.output import print_json
 from pfedge.cli.recovery import warn
 from pfedge_runtime.errors import PfedgeError
@@ -26,6 +26,8 @@ def predict(
         float, typer.Option(min=0, max=1, help="Abstain below this probability, whatever the rows accept.")
     ] = 0.0,
     thresholds: Annotated[bool, typer.Option(help="Abstain where no row's own threshold is reached.")] = True,
+    frame: FrameOption = None,
+    max_pixels: MaxPixelsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with every row's score.")] = False,
 ) -> None:
     """Predict the class of images or sounds, among the rows that the bundle still has.
@@ -51,7 +53,7 @@ def predict(
         unreadable += 1
         typer.echo(f"error: {error}", err=True)
 
-    for prediction in classifier.predict_files(paths, on_error=report):
+    for prediction in classifier.predict_files(paths, frame=parse_frame(frame), max_pixels=max_pixels, on_error=report):
         if as_json:
             print_json(prediction.to_json())
         elif prediction.abstained:

@@ -8,20 +8,30 @@ May import: `files`, `errors`.
 
 from pfedge_runtime.inputs.audio import SOUND_SUFFIXES, AudioPreprocess, read_sound
 from pfedge_runtime.inputs.image import IMAGE_SUFFIXES, RESAMPLING, ImagePreprocess, read_frames, read_image
-from pfedge_runtime.inputs.pixels import Pixels
-from pfedge_runtime.inputs.preprocess import Preprocess, find_files, preprocess_from_json, preprocess_to_json
+from pfedge_runtime.inputs.pixels import Pixels, allow_pixels
+from pfedge_runtime.inputs.preprocess import (
+    Frame,
+    Preprocess,
+    find_files,
+    preprocess_from_json,
+    preprocess_to_json,
+    read_files,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "RESAMPLING",
     "SOUND_SUFFIXES",
     "AudioPreprocess",
+    "Frame",
     "ImagePreprocess",
     "Pixels",
     "Preprocess",
+    "allow_pixels",
     "find_files",
     "preprocess_from_json",
     "preprocess_to_json",
+    "read_files",
     "read_frames",
     "read_image",
     "read_sound",

@@ -10,6 +10,7 @@ filter bank, 25 ms Hann windows every 10 ms, brought to a fixed number of frames
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,9 +83,16 @@ class AudioPreprocess:
         """How much of a sound is heard."""
         return (self.frames - 1) * HOP_SECONDS + WINDOW_SECONDS
 
-    def read(self, path: Path) -> Sound:
-        """Decode the part of a sound file that is heard; see `read_sound`."""
+    def read(self, path: Path, *, frame: int | None = None, max_pixels: int | None = None) -> Sound:  # noqa: ARG002 -- a sound has no pixels
+        """Decode the part of a sound file that is heard; see `read_sound`. It has one frame, which is all of it."""
+        if frame not in {None, 1}:
+            message = f"{path} has no frame {frame}: it is a sound"
+            raise InputError(message)
         return read_sound(path, seconds=self.seconds)
+
+    def read_frames(self, path: Path, *, max_pixels: int | None = None) -> Iterator[Sound]:
+        """Decode the one frame of a sound file; see `read`."""
+        yield self.read(path, max_pixels=max_pixels)
 
     def __call__(self, sound: Sound | Features) -> Features:
         """Turn a sound into features float32 `[frames, mels]`; features of that shape are returned as they are.

@@ -52,6 +52,12 @@ def check_size(width: int, height: int, max_pixels: int | None) -> None:
         raise InputError(message)
 
 
+def allow_pixels(limit: int | None) -> None:
+    """Let every image that this process reads have up to `limit` pixels; None leaves Pillow's limit as it is."""
+    if limit is not None:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def choose_frame(path: Path, frames: int, frame: int | None) -> int:
     """Return which frame to read, from 0: the one asked for, or the only one.
 

@@ -9,16 +9,18 @@ Images and audio each have a module; both are a `Preprocess`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from pfedge_runtime.errors import BundleError, InputError
+from pfedge_runtime.errors import BundleError, InputError, MissingExtraError, PfedgeError, UsageError
 from pfedge_runtime.inputs.audio import AudioPreprocess
 from pfedge_runtime.inputs.image import ImagePreprocess
+
+Frame = int | Literal["all"] | None  # a frame's number from 1, each frame, or the only one
 
 KINDS: dict[str, type[ImagePreprocess | AudioPreprocess]] = {"image": ImagePreprocess, "audio": AudioPreprocess}
 
@@ -46,12 +48,20 @@ class Preprocess(Protocol):
     def suffixes(self) -> frozenset[str]:
         """File suffixes that are looked for in folders, in lower case."""
 
-    def read(self, path: Path, /) -> Any:  # noqa: ANN401 -- pixels or a sound
+    def read(self, path: Path, /, *, frame: int | None = None, max_pixels: int | None = None) -> Any:  # noqa: ANN401 -- pixels or a sound
         """Decode a file.
 
+        Args:
+            path: the file.
+            frame: which of its frames or pages, from 1; None is the only one.
+            max_pixels: refuse an image of more; None is Pillow's limit.
+
         Raises:
-            InputError: it is missing, truncated, or of another kind.
+            InputError: it is missing, truncated, or of another kind; or it has several frames and none is asked for.
         """
+
+    def read_frames(self, path: Path, /, *, max_pixels: int | None = None) -> Iterator[Any]:
+        """Decode every frame of a file, in order; see `read`."""
 
     def __call__(self, decoded: Any, /) -> NDArray[Any]:  # noqa: ANN401 -- as above
         """Turn a decoded file into one input; what has its shape and dtype already is returned as it is.
@@ -86,6 +96,61 @@ def preprocess_from_json(value: dict[str, Any]) -> Preprocess:
     except (TypeError, ValueError) as error:
         message = f"unknown preprocessing {value}: {error}"
         raise BundleError(message) from error
+
+
+def read_files(
+    paths: Iterable[Path],
+    preprocess: Preprocess,
+    *,
+    frame: Frame = None,
+    max_pixels: int | None = None,
+    on_error: Callable[[PfedgeError], None] | None = None,
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name and the input of every file at the paths and below them, in order.
+
+    Args:
+        paths: files and folders.
+        preprocess: the bundle's.
+        frame: which frame of each file; `all` gives one input a frame. Names then end in `#frame`.
+        max_pixels: refuse an image of more; None is Pillow's limit.
+        on_error: called for each path or file that cannot be read, which is then left out; None raises.
+
+    Raises:
+        UsageError: `frame` is neither a number from 1 nor `all`.
+        InputError: a path is missing or a file cannot be read, and `on_error` is None.
+        MissingExtraError: a file needs an extra that is not installed, and `on_error` is None.
+    """
+    if frame is not None and frame != "all" and (type(frame) is not int or frame < 1):
+        message = f"a frame is a number from 1, or all; got {frame!r}"
+        raise UsageError(message)
+    for path in paths:
+        try:
+            files = find_files(Path(path), preprocess.suffixes)
+        except InputError as error:
+            _report(error, on_error)
+            continue
+        for file in files:
+            try:
+                for name, decoded in _frames_of(file, preprocess, frame, max_pixels):
+                    yield name, preprocess(decoded)
+            except (InputError, MissingExtraError) as error:
+                _report(error, on_error)
+
+
+def _frames_of(file: Path, preprocess: Preprocess, frame: Frame, max_pixels: int | None) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the decoded content of the frames that are asked for."""
+    if frame == "all":
+        for number, decoded in enumerate(preprocess.read_frames(file, max_pixels=max_pixels), start=1):
+            yield f"{file}#{number}", decoded
+        return
+    name = str(file) if frame is None else f"{file}#{frame}"
+    yield name, preprocess.read(file, frame=frame, max_pixels=max_pixels)
+
+
+def _report(error: PfedgeError, on_error: Callable[[PfedgeError], None] | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(error)
 
 
 def find_files(path: Path, suffixes: Collection[str]) -> list[Path]:
