@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pydicom")
-
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tables" / "dicom_files.py"
 spec = importlib.util.spec_from_file_location("dicom_files", SCRIPT)
-dicom_files = importlib.util.module_from_spec(spec)
+dicom_files = sys.modules["dicom_files"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(dicom_files)
 
 DICOMDIR_STUBS = "TINY_ALPHA"  # fifty files without an image

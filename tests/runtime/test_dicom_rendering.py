@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("pydicom")
-
-from support.dicom_reference import Case, Table, expected, write
-
 from pfedge_runtime.inputs import read_image
+from support.dicom_reference import Case, Table, expected, write
 
 
 def tables(*, lowest: int, highest: int, bits) -> st.SearchStrategy[Table]:
     def of(width: int) -> st.SearchStrategy[Table]:
         storages = st.sampled_from(["words", "bytes", "packed"] if width == 8 else ["words", "bytes"])
         entries = st.lists(st.integers(0, 2**width - 1), min_size=3, max_size=40).map(tuple)
-        return st.builds(Table, first=st.integers(lowest, highest), entries=entries, bits=st.just(width), storage=storages)
+        return st.builds(
+            Table, first=st.integers(lowest, highest), entries=entries, bits=st.just(width), storage=storages
+        )
 
     return bits.flatmap(of)
 

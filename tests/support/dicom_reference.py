@@ -14,7 +14,12 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 SYNTAXES = {
     "explicit": ExplicitVRLittleEndian,
@@ -87,20 +92,21 @@ def render(case: Case, frame: int) -> list[float]:
 
 def window(x, c, w, function):
     """PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.2 (LINEAR_EXACT), C.11.2.1.3.1 (SIGMOID), to 0..255."""
-    if function == "LINEAR":
-        if x <= c - 0.5 - (w - 1) / 2:
-            return 0
-        if x > c - 0.5 + (w - 1) / 2:
-            return 255
-        return ((x - (c - 0.5)) / (w - 1) + 0.5) * 255
-    if function == "LINEAR_EXACT":
-        if x <= c - w / 2:
-            return 0
-        if x > c + w / 2:
-            return 255
-        return ((x - c) / w + 0.5) * 255
-    exponent = -4 * (x - c) / w
-    return 0 if exponent > 700 else 255 / (1 + math.exp(exponent))
+    if function == "LINEAR" and x <= c - 0.5 - (w - 1) / 2:
+        y = 0
+    elif function == "LINEAR" and x > c - 0.5 + (w - 1) / 2:
+        y = 1
+    elif function == "LINEAR":
+        y = (x - (c - 0.5)) / (w - 1) + 0.5
+    elif function == "LINEAR_EXACT" and x <= c - w / 2:
+        y = 0
+    elif function == "LINEAR_EXACT" and x > c + w / 2:
+        y = 1
+    elif function == "LINEAR_EXACT":
+        y = (x - c) / w + 0.5
+    else:
+        y = 1 / (1 + math.exp(min(700, -4 * (x - c) / w)))  # at 700 it is 0 for every purpose, and does not overflow
+    return 255 * y
 
 
 def over_own_range(case, stored, modal, *, inverse):
@@ -127,10 +133,8 @@ def words_of(case: Case) -> bytes:
     shift = case.high + 1 - case.stored
     order = ">" if case.syntax == "big" else "<"
     letter = {8: "B", 16: "H", 32: "I"}[case.allocated]
-    words = []
-    for frame in case.frames:
-        for value in frame:
-            words.append((case.junk & ~(mask << shift) & ((1 << case.allocated) - 1)) | (value & mask) << shift)
+    junk = case.junk & ~(mask << shift) & ((1 << case.allocated) - 1)
+    words = [junk | (value & mask) << shift for frame in case.frames for value in frame]
     data = struct.pack(f"{order}{len(words)}{letter}", *words)
     return data + b"\0" * (len(data) % 2)
 
@@ -138,7 +142,7 @@ def words_of(case: Case) -> bytes:
 def table_item(table: Table, *, signed: bool, syntax: str) -> Dataset:
     item = Dataset()
     order = ">" if syntax == "big" else "<"
-    item.add_new("LUTDescriptor", "SS" if signed else "US", [0 if len(table.entries) == 65536 else len(table.entries), table.first, table.bits])
+    item.add_new("LUTDescriptor", "SS" if signed else "US", [len(table.entries) % 65536, table.first, table.bits])
     words = list(table.entries)
     if table.storage == "packed":
         padded = [*words, 0][: len(words) + len(words) % 2]
@@ -197,8 +201,8 @@ def dataset_of(case: Case) -> Dataset:
 
 
 def write(case: Case, path) -> None:
-    little = case.syntax != "big"
-    pydicom.dcmwrite(path, dataset_of(case), implicit_vr=case.syntax == "implicit", little_endian=little, enforce_file_format=True)
+    implicit, little = case.syntax == "implicit", case.syntax != "big"
+    pydicom.dcmwrite(path, dataset_of(case), implicit_vr=implicit, little_endian=little, enforce_file_format=True)
 
 
 def expected(case: Case, frame: int) -> np.ndarray:
