@@ -191,7 +191,7 @@ def test_run_lengths_keep_their_words(tmp_path):
     assert grey(save(dataset, tmp_path / "rle.dcm")) == [0, 6, 255]
 
 
-# --- refusals, and what decodes ----------------------------------------------------------------------------------------
+# --- refusals, and what decodes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

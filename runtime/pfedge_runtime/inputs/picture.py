@@ -110,12 +110,19 @@ def _open(path: Path) -> ImageFile:
             file.seek(0)
             return factory(file, str(path))
         except (SyntaxError, IndexError, TypeError, KeyError, struct.error, OSError, ValueError) as error:
-            failure = error
+            failure = _explained(name, error)
     file.close()
     if failure is None:
         message = f"{path} is not an image that can be read (PNG, JPEG, BMP, TIFF, WebP, GIF, AVIF or DICOM)"
         raise InputError(message)
     raise failure
+
+
+def _explained(format_: str, error: Exception) -> Exception:
+    """Say what to do about a TIFF whose pixels Pillow has no mode for: signed bytes, five channels, 24-bit floats."""
+    if format_ == "TIFF" and isinstance(error, SyntaxError):
+        return InputError(f"its samples are of a kind that is not read ({error}); store 8 or 16 bits of grey or RGB")
+    return error
 
 
 def _frames(picture: ImageFile) -> list[int]:
