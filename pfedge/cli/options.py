@@ -35,9 +35,25 @@ FrameOption = Annotated[
     str | None,
     typer.Option(help="Of files with several frames or pages: a number from 1, or all.", show_default="refuse them"),
 ]
+
+
+def _allow_pixels(value: int | None) -> int | None:
+    if value is not None:
+        from pfedge_runtime.inputs import allow_pixels
+
+        allow_pixels(value)
+    return value
+
+
 MaxPixelsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="The most pixels an image may have; raise it for scans.", show_default="89 million"),
+    typer.Option(
+        min=1,
+        callback=_allow_pixels,
+        help="The most pixels an image may have; raise it for scans.",
+        show_default="89 million",
+        rich_help_panel=DATA,
+    ),
 ]
 
 

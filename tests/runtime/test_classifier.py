@@ -133,3 +133,22 @@ def test_a_forget_opens_no_session_and_changes_no_file_but_the_bank(bundle_path,
     assert set(after) - set(before) <= {".lock"}
     assert classifier._engine is engine
     assert (engine.sessions, engine.bindings) == (1, 4)
+
+
+def test_frames_of_a_file_are_predicted_by_number(bundle_path, tmp_path):
+    pages = [Image.new("L", (14, 14), value) for value in (0, 255)]
+    path = tmp_path / "two.gif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    classifier = Classifier.open(bundle_path)
+    with pytest.raises(InputError, match="has 2 frames"):
+        list(classifier.predict_files([path]))
+    both = list(classifier.predict_files([path], frame="all"))
+    assert [one.source for one in both] == [f"{path}#1", f"{path}#2"]
+    second = next(classifier.predict_files([path], frame=2))
+    assert second.source == both[1].source
+    assert second.scores == pytest.approx(both[1].scores, rel=1e-4)
+    for frame in (0, "2", True, "every"):
+        with pytest.raises(UsageError, match="a frame is a number from 1, or all"):
+            list(classifier.predict_files([path], frame=frame))
+    with pytest.raises(InputError, match="exceeds limit of 100"):
+        list(classifier.predict_files([path], frame=1, max_pixels=100))

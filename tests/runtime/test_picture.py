@@ -81,9 +81,7 @@ def write_png(path, width, height, *, depth, colour, rows):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.int16, np.int32, np.uint32])
 def test_samples_without_a_stated_range_are_refused(tmp_path, dtype):
     path = write_tiff(tmp_path / "a.tif", {"pixels": np.ones((4, 4), dtype)})
-    with pytest.raises(
-        InputError, match=r"a\.tif: (its samples are (floating|signed|32-bit)|unknown pixel mode)"
-    ) as caught:
+    with pytest.raises(InputError, match=r"a\.tif: its samples are (floating|signed|32-bit|of a kind)") as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
 

@@ -35,6 +35,7 @@ def predict(
     A path that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
     row's score is below what it accepts: no decision should be made.
     """
+    asked = parse_frame(frame)
     from pfedge_runtime.classifier import Classifier
 
     classifier = Classifier.open(
@@ -53,7 +54,7 @@ def predict(
         unreadable += 1
         typer.echo(f"error: {error}", err=True)
 
-    for prediction in classifier.predict_files(paths, frame=parse_frame(frame), max_pixels=max_pixels, on_error=report):
+    for prediction in classifier.predict_files(paths, frame=asked, max_pixels=max_pixels, on_error=report):
         if as_json:
             print_json(prediction.to_json())
         elif prediction.abstained:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption
+from pfedge.cli.options import DataRootOption, MaxPixelsOption
 from pfedge.cli.output import print_json
 from pfedge.cli.panels import DATA, OUTPUT
 from pfedge.cli.training.options import (
@@ -110,6 +110,7 @@ def audit(
     dataset: DatasetOption = None,
     data_root: DataRootOption = None,
     download: DownloadOption = True,
+    max_pixels: MaxPixelsOption = None,
     model_name: ModelPlaceOption = None,
     device: TorchDeviceOption = "auto",
     precision: TorchPrecisionOption = "auto",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
+from pfedge.cli.options import DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
 from pfedge.cli.output import print_json
 from pfedge.cli.panels import DATA, HARDWARE, OUTPUT
 from pfedge.cli.recovery import finish_decided
@@ -74,6 +74,7 @@ def evaluate(
     data_root: DataRootOption = None,
     limit: LimitOption = 0,
     download: DownloadOption = True,
+    max_pixels: MaxPixelsOption = None,
     data_type: DataTypeOption = None,
     model_name: ModelPlaceOption = None,
     modes: ModesOption = True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption
+from pfedge.cli.options import DataRootOption, MaxPixelsOption
 from pfedge.cli.output import print_json
 from pfedge.cli.panels import DATA, OUTPUT
 from pfedge.cli.training.options import DownloadOption, ModelPlaceOption, from_options
@@ -128,6 +128,7 @@ def export(
     dataset: DatasetOption = None,
     data_root: DataRootOption = None,
     download: DownloadOption = True,
+    max_pixels: MaxPixelsOption = None,
     model_name: ModelPlaceOption = None,
     sign: SignOption = None,
     seal: SealOption = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption
+from pfedge.cli.options import DataRootOption, MaxPixelsOption
 from pfedge.cli.output import print_json
 from pfedge.cli.panels import DATA, MODEL, OUTPUT, TRAINING
 from pfedge.cli.training.options import (
@@ -47,6 +47,7 @@ def import_reference(
     size: SizeOption = None,
     train_split: TrainSplitOption = None,
     download: DownloadOption = True,
+    max_pixels: MaxPixelsOption = None,
     model_name: ModelNameOption = "google/vit-base-patch16-224",
     seed: SeedOption = None,
     device: TorchDeviceOption = "auto",

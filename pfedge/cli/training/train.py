@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption, DataTypeOption, require_data_type
+from pfedge.cli.options import DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
 from pfedge.cli.output import print_json
 from pfedge.cli.panels import DATA, HARDWARE, MODEL, OUTPUT, TRAINING
 from pfedge.cli.training.options import (
@@ -172,6 +172,7 @@ def train(
     exclude_class: ExcludeClassOption = None,
     train_limit: TrainLimitOption = 0,
     download: DownloadOption = True,
+    max_pixels: MaxPixelsOption = None,
     data_type: DataTypeOption = None,
     model_name: ModelNameOption = None,
     guarantee: GuaranteeOption = "shared",
