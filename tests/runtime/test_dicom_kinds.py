@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+import subprocess
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -184,6 +186,15 @@ def test_single_bits_are_black_and_white(tmp_path):
     assert grey(save(dataset, tmp_path / "bits.dcm")) == [255, 0, 255, 0, 0, 255, 0, 255]
 
 
+@pytest.mark.parametrize("keyword", ["XRayAngiographicImageStorage", "XRayRadiofluoroscopicImageStorage"])
+def test_a_table_that_leads_back_to_the_beam_is_not_for_display(tmp_path, keyword):
+    dataset = dataset_of(Case(frames=((0, 1, 2),), modality=Table(0, (255, 0, 0), 8)))
+    assert grey(save(dataset, tmp_path / "other.dcm")) == [255, 0, 0]
+    uid = getattr(pydicom.uid, keyword)
+    dataset.file_meta.MediaStorageSOPClassUID = uid
+    assert grey(save(dataset, tmp_path / "xa.dcm", SOPClassUID=uid)) == [0, 128, 255]
+
+
 def test_run_lengths_keep_their_words(tmp_path):
     case = Case(frames=((0, 100, 4095),), stored=12, high=11, junk=0xF000)
     dataset = dataset_of(case)
@@ -259,6 +270,18 @@ def test_jpeg_lossless_and_jpeg_ls_equal_their_uncompressed_twins(decoder, compr
     pytest.importorskip(decoder)
     one, other = (read_image(Path(get_testdata_file(name))) for name in (compressed, plain))
     assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("tool", "option"), [("dcmcjpeg", "+el"), ("dcmcjpeg", "+e1"), ("dcmcjpls", "+el")])
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm", "examples_palette.dcm"])
+def test_what_dcmtk_compresses_without_loss_is_seen_as_before(tmp_path, tool, option, name):
+    """CT_small and MR_small are signed words: neither way of compression knows of signs."""
+    pytest.importorskip("gdcm" if tool == "dcmcjpeg" else "jpeg_ls")
+    if shutil.which(tool) is None:
+        pytest.skip("dcmtk is not installed (apt-get install dcmtk)")
+    original, compressed = Path(get_testdata_file(name)), tmp_path / "compressed.dcm"
+    subprocess.run([tool, option, original, compressed], check=True, capture_output=True)
+    assert np.array_equal(read_image(compressed), read_image(original))
 
 
 def test_no_warning_of_a_library_is_seen_or_ends_the_run(tmp_path):

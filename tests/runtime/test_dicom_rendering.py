@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pfedge_runtime.inputs import read_image
 from support.dicom_reference import Case, Table, expected, write
@@ -74,6 +79,11 @@ def cases(draw) -> Case:
     )
 
 
+def dcmtk_knows(case: Case) -> bool:
+    """Whether dcmtk 3.6.7 has the case: no functional groups, no LINEAR_EXACT, no padding, no words of 32 bits."""
+    return not case.groups and case.function != "LINEAR_EXACT" and case.padding is None and case.allocated <= 16
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(Case(frames=((0, 2, 4),), voi=Table(0, (0, 2048, 4095), 12), centre=40, width=80))
 @example(Case(frames=((-2000, 0, 100),), signed=True, padding=-2000))
@@ -87,3 +97,16 @@ def test_every_grey_file_is_shown_as_the_formulas_say(tmp_path, case):
         seen = read_image(path, frame=frame + 1)
         assert (seen == seen[:, :, :1]).all()
         assert np.abs(seen[0, :, 0] - expected(case, frame)).max() <= 1
+
+
+@pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="dcmtk is not installed (apt-get install dcmtk)")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases().filter(dcmtk_knows))
+def test_dcmtk_shows_the_same(tmp_path, case):
+    path, out = tmp_path / "case.dcm", tmp_path / "case.pgm"
+    write(case, path)
+    windowed = "" not in {case.centre, case.width} and None not in {case.centre, case.width}
+    look = ["+Wl", "1"] if case.voi else ["+Wi", "1"] if windowed else ["+Wm"]
+    subprocess.run(["dcmj2pnm", "--no-overlays", *look, "+op", path, out], check=True, capture_output=True)
+    theirs = np.asarray(Image.open(out).convert("L")).astype(int)
+    assert np.abs(read_image(path, frame=1)[:, :, 0] - theirs).max() <= 1

@@ -27,6 +27,10 @@ from pfedge_runtime.inputs.pixels import WHITE, Pixels, to_eight_bits
 
 Values = NDArray[np.float64]
 
+# X-ray angiography and fluoroscopy: their Modality LUT leads back to the beam's intensity, and is not for display
+# (PS3.3 C.8.7.1.1.2).
+LINEARISED = {"1.2.840.10008.5.1.4.1.1.12.1", "1.2.840.10008.5.1.4.1.1.12.2"}
+
 
 @dataclass(frozen=True)
 class FrameAttributes:
@@ -131,7 +135,8 @@ def _modality(stored: NDArray[Any], attributes: FrameAttributes) -> tuple[Values
     """Return the modality values, and the lowest that the transform can yield."""
     bits = integer(attributes.dataset, "BitsStored", 0)
     ends = np.array([-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1] if attributes.signed else [0, 2.0**bits - 1])
-    if (items := attributes.get("ModalityLUTSequence")) is not None:
+    items = attributes.get("ModalityLUTSequence")
+    if items is not None and attributes.get("SOPClassUID") not in LINEARISED:
         table = lookup_table(items[0], signed=attributes.signed, order=attributes.order)
         return _whole(table, stored.astype(np.float64)), 0.0
     source = attributes.macro("PixelValueTransformationSequence")
