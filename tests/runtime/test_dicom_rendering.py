@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,8 +27,13 @@ def tables(*, lowest: int, highest: int, bits) -> st.SearchStrategy[Table]:
 
 
 @st.composite
-def cases(draw) -> Case:
-    allocated = draw(st.sampled_from([8, 16, 16, 16, 32]))
+def cases(draw, *, for_dcmtk: bool = False) -> Case:
+    """Any case, or one that dcmtk 3.6.7 has.
+
+    It has no functional groups, no LINEAR_EXACT, no padding and no words of 32 bits. It cuts modality values to whole
+    numbers, and takes the range of all frames for that of each.
+    """
+    allocated = draw(st.sampled_from([8, 16] if for_dcmtk else [8, 16, 16, 16, 32]))
     stored = draw(st.integers(2, allocated))
     high = draw(st.integers(stored - 1, allocated - 1)) if draw(st.booleans()) else stored - 1
     signed = draw(st.booleans())
@@ -36,12 +41,12 @@ def cases(draw) -> Case:
     near = st.integers(max(low, -300), min(top, 300)) | st.integers(low, top)
     columns = draw(st.integers(1, 12))
     frame = st.lists(near, min_size=columns, max_size=columns).map(tuple)
-    groups = draw(st.sampled_from([None, None, "shared", "frame"]))
+    groups = draw(st.sampled_from([None] if for_dcmtk else [None, None, "shared", "frame"]))
     fields = {}
     modality = draw(st.sampled_from(["none", "rescale", "rescale", "lut", "both", "empty"]))
     if modality in {"rescale", "both"}:
-        fields["slope"] = draw(st.sampled_from([1, 0.5, 2, -1, 0.125, 3.75]))
-        fields["intercept"] = draw(st.sampled_from([0, -1024, 100.5, -7]))
+        fields["slope"] = draw(st.sampled_from([1, 2, -1, 3] if for_dcmtk else [1, 0.5, 2, -1, 0.125, 3.75]))
+        fields["intercept"] = draw(st.sampled_from([0, -1024, 100, -7] if for_dcmtk else [0, -1024, 100.5, -7]))
     if modality == "empty":
         fields |= {"slope": "", "intercept": ""}
     if modality in {"lut", "both"}:
@@ -49,7 +54,8 @@ def cases(draw) -> Case:
         fields["modality"] = draw(tables(lowest=ends[0], highest=ends[1], bits=st.sampled_from([8, 16])))
     voi = draw(st.sampled_from(["none", "window", "window", "lut", "both", "empty", "partial"]))
     if voi in {"window", "both"}:
-        fields["function"] = draw(st.sampled_from([None, "LINEAR", "LINEAR_EXACT", "SIGMOID"]))
+        functions = [None, "LINEAR", "SIGMOID"] if for_dcmtk else [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"]
+        fields["function"] = draw(st.sampled_from(functions))
         fields["centre"] = draw(st.sampled_from([40, 0, -600, 127.5, (50, 300)]))
         fields["width"] = draw(st.sampled_from([1, 2, 80, 400.5, 3000, (350, 1500)]))
     if voi == "empty":
@@ -61,11 +67,11 @@ def cases(draw) -> Case:
         lowest = 0 if "modality" in fields else min(low * slope, top * slope) + intercept
         ends = (0, 400) if lowest >= 0 else (-300, 300)  # the standard reads a table's first value by its input's sign
         fields["voi"] = draw(tables(lowest=ends[0], highest=ends[1], bits=st.sampled_from([8, 10, 12, 16])))
-    if draw(st.booleans()) and stored <= 16:
+    if not for_dcmtk and stored <= 16 and draw(st.booleans()):
         fields["padding"] = draw(near)
         fields["padding_limit"] = draw(st.none() | near)
     return Case(
-        frames=tuple(draw(st.lists(frame, min_size=1, max_size=3))),
+        frames=tuple(draw(st.lists(frame, min_size=1, max_size=1 if for_dcmtk else 3))),
         allocated=allocated,
         stored=stored,
         high=high,
@@ -77,11 +83,6 @@ def cases(draw) -> Case:
         syntax=draw(st.sampled_from(["explicit", "implicit", "big"])),
         **fields,
     )
-
-
-def dcmtk_knows(case: Case) -> bool:
-    """Whether dcmtk 3.6.7 has the case: no functional groups, no LINEAR_EXACT, no padding, no words of 32 bits."""
-    return not case.groups and case.function != "LINEAR_EXACT" and case.padding is None and case.allocated <= 16
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -101,8 +102,9 @@ def test_every_grey_file_is_shown_as_the_formulas_say(tmp_path, case):
 
 @pytest.mark.skipif(shutil.which("dcmj2pnm") is None, reason="dcmtk is not installed (apt-get install dcmtk)")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(case=cases().filter(dcmtk_knows))
+@given(case=cases(for_dcmtk=True))
 def test_dcmtk_shows_the_same(tmp_path, case):
+    assume(len(set(expected(case, 0))) > 1)  # of one value it makes anything
     path, out = tmp_path / "case.dcm", tmp_path / "case.pgm"
     write(case, path)
     windowed = "" not in {case.centre, case.width} and None not in {case.centre, case.width}
