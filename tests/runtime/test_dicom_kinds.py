@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.sequence import Sequence
-from pydicom.uid import MPEG2MPML, ExplicitVRBigEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import MPEG2MPML, ExplicitVRBigEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pfedge_runtime.errors import InputError, MissingExtraError
 from pfedge_runtime.inputs import read_frames, read_image
@@ -162,6 +162,14 @@ def test_colours_that_nothing_converts_are_refused_by_name(tmp_path, photometric
         read_image(path)
 
 
+def test_colours_that_need_more_bits_than_are_stored_are_refused(tmp_path):
+    dataset = colour_dataset(np.full((64, 64, 3), 4000), allocated=16, stored=12)
+    dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+    dataset.BitsStored, dataset.HighBit = 8, 7
+    with pytest.raises(InputError, match="colours do not fit into BitsStored 8"):
+        read_image(save(dataset, tmp_path / "j2k.dcm"))
+
+
 # --- other samples ----------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +290,19 @@ def test_what_dcmtk_compresses_without_loss_is_seen_as_before(tmp_path, tool, op
     original, compressed = Path(get_testdata_file(name)), tmp_path / "compressed.dcm"
     subprocess.run([tool, option, original, compressed], check=True, capture_output=True)
     assert np.array_equal(read_image(compressed), read_image(original))
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_frame_is_one_error_and_nothing_on_stderr(tmp_path, capfd, cut):
+    pytest.importorskip("gdcm")
+    dataset = pydicom.dcmread(get_testdata_file("SC_rgb_jpeg_gdcm.dcm"))
+    (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+    half = len(frame) // 2
+    dataset.PixelData = pydicom.encaps.encapsulate([frame[:half] if cut else frame[:half] + b"\x55" * half])
+    dataset.save_as(tmp_path / "cut.dcm")
+    with pytest.raises(InputError, match=r"cut\.dcm"):
+        read_image(tmp_path / "cut.dcm")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_no_warning_of_a_library_is_seen_or_ends_the_run(tmp_path):

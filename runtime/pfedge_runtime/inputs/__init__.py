@@ -3,6 +3,13 @@
     preprocess = preprocess_from_json(manifest["preprocess"])
     array = preprocess(preprocess.read(Path("cell.png")))      # uint8 [H, W, 3], or float32 [frames, mels]
 
+| what | where |
+|---|---|
+| `picture` | the pixel types of ordinary images, their frames and pages |
+| `dicom`, `dicom_rendering`, `dicom_lut` | decoding DICOM; modality, VOI, presentation; lookup tables |
+| `image`, `audio` | one file to one input, or to one a frame |
+| `preprocess` | what a manifest says of inputs; files and folders |
+
 May import: `files`, `errors`.
 """
 

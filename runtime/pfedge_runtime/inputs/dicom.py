@@ -10,7 +10,7 @@ How values become grey stands in `dicom_rendering`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pfedge_runtime.errors import InputError, MissingExtraError
 from pfedge_runtime.inputs.dicom_rendering import FrameAttributes, integer, render_grey, render_palette
 from pfedge_runtime.inputs.pixels import BYTE, Pixels, check_size, grey_to_rgb, to_eight_bits
+from pfedge_runtime.inputs.quiet import quiet_native, write_back
 
 PREAMBLE = 128  # bytes before the letters DICM (PS3.10 7.1)
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -114,7 +115,11 @@ class DicomFile:
             if photometric == "PALETTE COLOR":
                 return render_palette(self._samples(attributes), attributes)
             self._refuse_unknown_colour(attributes, photometric)
-            return to_eight_bits(self._decode(attributes, raw=False), integer(self._dataset, "BitsStored"))
+            colours, stored = self._decode(attributes, raw=False), integer(self._dataset, "BitsStored")
+            if colours.max() >= 2**stored:
+                message = f"its colours do not fit into BitsStored {stored}"
+                raise InputError(message)
+            return to_eight_bits(colours, stored)
 
     def _refuse_unknown_colour(self, attributes: FrameAttributes, photometric: str) -> None:
         of_jpeg_2000 = photometric in JPEG_2000_COLOUR and "2000" not in self._syntax.name
@@ -167,13 +172,30 @@ class DicomFile:
             raise InputError(message)
         options = {"correct_unused_bits": False} if raw and _keeps_words(syntax) else {}
         decode: Any = decoder.as_array  # its type says nothing of most options
-        pixels, _ = decode(self._dataset, index=attributes.frame, raw=raw, decoding_plugin=plugin, **options)
+        with _gdcm_heard() if plugin == "gdcm" else nullcontext():
+            pixels, _ = decode(self._dataset, index=attributes.frame, raw=raw, decoding_plugin=plugin, **options)
         return np.asarray(pixels)
 
 
 def _keeps_words(syntax: Any) -> bool:  # noqa: ANN401 -- pydicom is an extra
     """Whether a transfer syntax keeps words as they were, bits above the value included; the others keep values."""
     return not syntax.is_encapsulated or syntax.keyword == "RLELossless"
+
+
+@contextmanager
+def _gdcm_heard() -> Iterator[None]:
+    """Turn what GDCM only writes to stderr into an error: it fills what it cannot decode with anything."""
+    import gdcm
+
+    gdcm.Trace.DebugOff()
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
+    with quiet_native() as lines:
+        yield
+    write_back([line for line in lines if "JPEG" not in line])
+    damaged = [line for line in lines if "JPEG" in line and "extraneous bytes" not in line]
+    if damaged:
+        raise InputError(damaged[0])
 
 
 @contextmanager

@@ -8,12 +8,17 @@ What matters in them is found by pfedge's own checks, and said as an error that 
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+STDERR = 2
+PIPE_SIZE = 2**16
 
 _lock = threading.Lock()
+_stderr_lock = threading.Lock()
 _inside = 0
 _filters: warnings.catch_warnings[None] | None = None
 
@@ -40,3 +45,38 @@ def quiet() -> Iterator[None]:
             if not _inside and _filters is not None:
                 _filters.__exit__(None, None, None)
                 _filters = None
+
+
+@contextmanager
+def quiet_native() -> Iterator[list[str]]:
+    """Keep what native code writes to the process's stderr, and give it as lines at the end.
+
+    Some decoders know no other way to say that data is damaged. What others wrote meanwhile is among the lines:
+    whoever asks takes what is theirs, and `write_back`s the rest.
+    """
+    lines: list[str] = []
+    with _stderr_lock:
+        try:
+            saved = os.dup(STDERR)
+        except OSError:  # a service without stderr
+            yield lines
+            return
+        reader, writer = os.pipe()
+        for end in (reader, writer):  # what does not fit is lost; nobody waits for the other
+            os.set_blocking(end, False)
+        os.dup2(writer, STDERR)
+        os.close(writer)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, STDERR)
+            os.close(saved)
+            with suppress(BlockingIOError):  # a child that another thread has started may hold the pipe open
+                lines += os.read(reader, PIPE_SIZE).decode(errors="replace").splitlines()
+            os.close(reader)
+
+
+def write_back(lines: list[str]) -> None:
+    """Write lines of others to stderr after all."""
+    for line in lines:
+        os.write(STDERR, f"{line}\n".encode())
