@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.data import get_testdata_file
@@ -60,6 +60,7 @@ def palette_dataset(indices, tables, *, bits, first=0, storage="words", signed=F
     return dataset
 
 
+@settings(deadline=None)  # files are written
 @given(
     entries=st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=2, max_size=40),
     indices=st.lists(st.integers(0, 60), min_size=1, max_size=20),

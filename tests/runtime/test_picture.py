@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -26,6 +26,7 @@ def grey(path, frame=None):
     return image[0, :, 0].tolist()
 
 
+@settings(deadline=None)  # files are written
 @given(
     values=st.lists(st.integers(0, 65535), min_size=1, max_size=20),
     kind=st.sampled_from([("<", False), ("<", True), (">", False)]),
