@@ -151,7 +151,7 @@ class Case:
         if dataset.classes != self.run.config.classes:
             message = f"{self.config.dataset} has classes {list(dataset.classes)}, the run has others"
             raise RunError(message)
-        self.guarantee.require_own_data(self.run, self.model, dataset)
+        self.guarantee.require_own_data(self.run, self.model, dataset, source=self.config.dataset)
         return dataset
 
     @cached_property

@@ -151,8 +151,14 @@ class Guarantee(ABC, Generic[ModelT]):
         del model
         return []
 
-    def require_own_data(self, run: Run, model: ModelT, dataset: Dataset) -> None:
+    def require_own_data(self, run: Run, model: ModelT, dataset: Dataset, *, source: str) -> None:
         """Check, where that can be told, that a run was trained on a data set and on nothing else.
+
+        Args:
+            run: the run.
+            model: what it trained.
+            dataset: the data set.
+            source: its name or path, for people.
 
         Raises:
             RunError: it was trained on other inputs.

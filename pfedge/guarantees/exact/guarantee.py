@@ -63,12 +63,12 @@ class Exact(Guarantee[ExactModel]):
         """Embed the pool."""
         return ExactWhiteBox(model, pool, console)
 
-    def require_own_data(self, run: Run, model: ExactModel, dataset: Dataset) -> None:
+    def require_own_data(self, run: Run, model: ExactModel, dataset: Dataset, *, source: str) -> None:
         """Compare how many inputs each row is the sum of."""
         counts = {class_id: row.count for class_id, row in model.bank().classes.items()}
         if counts != {c: int((dataset.train.labels == c).sum()) for c in counts}:
             message = (
-                f"the rows of {run.folder} are not of the inputs of {dataset.name} alone (--add-to?): "
+                f"the rows of {run.folder} are not of the inputs of {source} alone (--add-to?): "
                 "there is no reference for them to be compared with"
             )
             raise RunError(message)

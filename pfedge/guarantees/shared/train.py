@@ -120,14 +120,20 @@ class Steps:
         """Steps of an epoch."""
         return -(-len(self.split) // self.config.batch_size)
 
-    def of_epoch(self, epoch: int, *, done: int = 0) -> Iterator[float]:
-        """Take the steps of an epoch that are left after `done` of them, yielding the loss of each."""
+    def of_epoch(self, epoch: int, *, done: int = 0, first: int = 1) -> Iterator[float]:
+        """Take the steps of an epoch that are left after `done` of them, yielding the loss of each.
+
+        Args:
+            epoch: from 1.
+            done: how many were taken before an interruption.
+            first: the number of the first step; the number is a part of the step's seed.
+        """
         model, split, config = self.model, self.split, self.config
         model.train()
         labels, device = RowLabels(model.class_ids), model.prompts.device
         order = np.random.default_rng((config.seed, epoch)).permutation(len(split))
         batches = np.split(order, range(config.batch_size, len(order), config.batch_size))
-        for step, index in enumerate(batches[done:], start=done + 1):
+        for step, index in enumerate(batches[done:], start=first + done):
             seed = step_seed(config.seed, epoch, step)
             torch.manual_seed(seed)  # for LoRA's dropout
             inputs = torch.from_numpy(split.batch(index, model.backbone.preprocess)).to(device)

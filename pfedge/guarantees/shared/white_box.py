@@ -54,9 +54,10 @@ class SharedWhiteBox(WhiteBox[PromptBankModel]):
             torch.manual_seed(own.seed)
             backbone = load_backbone(own.model_name, image_size=own.image_size)  # anew, as LoRA changes it
             model = PromptBankModel(backbone, class_ids=ids, tokens_per_class=own.tokens_per_class).to(self._device)
+            # published audits number the steps of shadow models from 0, and so draw other seeds than `train` does
             steps = Steps(model, new_optimizer(model, own), pool.split().where(inside), own, self._autocast)
             for epoch in range(1, own.epochs + 1):
-                loss = float(np.mean(list(steps.of_epoch(epoch))))
+                loss = float(np.mean(list(steps.of_epoch(epoch, first=0))))
                 say(f"shadow model {shadow + 1} of {count}, epoch {epoch} of {own.epochs}, loss {loss:.3f}")
             model.eval()
             for said, rows in ((before, every), (after, kept)):
