@@ -17,15 +17,34 @@ from pfedge.runs import TrainConfig
 from pfedge.training import TrainSettings
 
 VERBS = {
-    "train": ((TrainConfig, TrainSettings), {"exclude_class", "add_to", "data_type", "as_json"}, {"exclude"}),
-    "eval": ((EvalSettings,), {"run", "ckpt", "k", "data_type", "as_json"}, {"sizes"}),
+    "train": (
+        (TrainConfig, TrainSettings),
+        {"exclude_class", "add_to", "data_type", "max_pixels", "as_json"},
+        {"exclude"},
+    ),
+    "eval": ((EvalSettings,), {"run", "ckpt", "k", "data_type", "max_pixels", "as_json"}, {"sizes"}),
     "export": (
         (ExportSettings,),
-        {"run", "to", "graph_opset", "compute_capability", "max_batch", "sign", "seal", "audit", "as_json"},
+        {
+            "run",
+            "to",
+            "graph_opset",
+            "compute_capability",
+            "max_batch",
+            "sign",
+            "seal",
+            "audit",
+            "max_pixels",
+            "as_json",
+        },
         {"opset", "keys_out", "signer", "audits"},
     ),
-    "audit": ((AuditSettings,), {"run", "forget", "as_json"}, set()),
-    "import-reference": ((import_reference.ImportSettings,), {"ckpt", "out", "overwrite", "as_json"}, set()),
+    "audit": ((AuditSettings,), {"run", "forget", "max_pixels", "as_json"}, set()),
+    "import-reference": (
+        (import_reference.ImportSettings,),
+        {"ckpt", "out", "overwrite", "max_pixels", "as_json"},
+        set(),
+    ),
 }
 
 
