@@ -11,6 +11,8 @@ The method is "Pre-Forgettable Models" (Hendrix et al., ACM MM 2025, arXiv 2509.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import pfedge_runtime  # noqa: F401 -- before every library: it keeps them from calling their makers
+
 if TYPE_CHECKING:
     from pfedge.api import (
         AuditSettings,

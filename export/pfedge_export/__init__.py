@@ -8,6 +8,7 @@
 `pfedge_export.graph`; `images` are real ones, on which graph and module are compared before anything is kept.
 """
 
+import pfedge_runtime  # noqa: F401 -- before torch: it keeps libraries from calling their makers
 from pfedge_export.package import BundleDescription, export_bundle
 from pfedge_export.parity import ParityError, ParityReport
 

@@ -1,4 +1,6 @@
-"""The MedMNIST 2D sets (Yang et al., MedMNIST v2, Scientific Data 2023), through the `medmnist` package.
+"""The MedMNIST 2D sets (Yang et al., MedMNIST v2, Scientific Data 2023), as the `medmnist` package lists them.
+
+The package is read, not imported: at its import it makes a folder below HOME, wherever the files are.
 
 The paper's five are bloodmnist, dermamnist, octmnist, organsmnist and organcmnist; any other 2D set with
 one label an image works too.
@@ -6,9 +8,11 @@ one label an image works too.
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from pfedge.data.dataset import Dataset
 from pfedge.data.npz import load_npz
@@ -27,7 +31,7 @@ MEDMNIST_SETS = (
     "chestmnist",
 )
 SIZES = (28, 64, 128, 224)
-DEFAULT_ROOT = Path.home() / ".medmnist"
+DEFAULT_ROOT = Path("~/.medmnist")
 
 
 def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size: int, download: bool) -> Dataset:
@@ -37,12 +41,7 @@ def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size:
         DataError: the file is missing and cannot be fetched, is damaged, or the set is multi-label.
         MissingExtraError: the `medmnist` package is not installed.
     """
-    try:
-        import medmnist
-    except ImportError as error:
-        what = f"the data set {name} (medmnist)"
-        raise MissingExtraError(what, "train") from error
-    info = medmnist.INFO[name]
+    info = _catalogue(name)
     if "multi-label" in info["task"]:
         message = f"{name} is a multi-label set: one row per class needs exactly one label an image, not supported"
         raise DataError(message)
@@ -50,18 +49,39 @@ def load_medmnist(name: str, *, root: Path | None, size: int | None, image_size:
     if size not in SIZES:
         message = f"MedMNIST has no size {size}: choose one of {', '.join(map(str, SIZES))}"
         raise DataError(message)
-    folder = (root or DEFAULT_ROOT).expanduser()
+    try:
+        folder = (root or DEFAULT_ROOT).expanduser()
+    except RuntimeError as error:  # neither HOME nor a line in /etc/passwd
+        message = f"this user has no home folder: give the folder of {name} with --data-root"
+        raise DataError(message) from error
     path = folder / (f"{name}.npz" if size == SIZES[0] else f"{name}_{size}.npz")
     if not path.is_file():
-        _fetch(medmnist, name, size, path, download=download)
+        _fetch(info, size, path, download=download)
     labels = info["label"]
     return replace(load_npz(path, tuple(labels[str(i)] for i in range(len(labels)))), name=name)
 
 
-def _fetch(medmnist: ModuleType, name: str, size: int, path: Path, *, download: bool) -> None:
+def _catalogue(name: str) -> dict[str, Any]:
+    """Return what the package says of one set: task, labels, and a URL and an MD5 sum for each size.
+
+    Raises:
+        MissingExtraError: the `medmnist` package is not installed.
+    """
+    package = find_spec("medmnist")
+    if package is None or package.origin is None:
+        what = f"the data set {name} (medmnist)"
+        raise MissingExtraError(what, "train")
+    module = ast.parse(Path(package.origin).with_name("info.py").read_text(encoding="utf-8"))
+    assigned = {ast.unparse(node.targets[0]): node.value for node in module.body if isinstance(node, ast.Assign)}
+    info: dict[str, Any] = ast.literal_eval(assigned["INFO"])[name]
+    return info
+
+
+def _fetch(info: dict[str, Any], size: int, path: Path, *, download: bool) -> None:
     """Download the file into a folder that exists, or into MedMNIST's own default folder."""
+    name = path.stem.partition("_")[0]
     folder = path.parent
-    if not folder.is_dir() and (folder != DEFAULT_ROOT or not download):
+    if not folder.is_dir() and (folder != DEFAULT_ROOT.expanduser() or not download):
         message = f"no data root {folder}: give the folder that holds {path.name} with --data-root"
         raise DataError(message)
     there = sorted(file.name for file in folder.glob(f"{name}*.npz"))
@@ -69,10 +89,12 @@ def _fetch(medmnist: ModuleType, name: str, size: int, path: Path, *, download: 
     if not download:
         message = f"{path} does not exist{hint}; leave out --no-download to fetch it, or give --data-root"
         raise DataError(message)
+    from torchvision.datasets.utils import download_url
+
     folder.mkdir(parents=True, exist_ok=True)
-    kind = getattr(medmnist, medmnist.INFO[name]["python_class"])
+    which = "" if size == SIZES[0] else f"_{size}"
     try:
-        kind(split="train", root=str(folder), size=size, download=True)
-    except Exception as error:  # medmnist turns every failure into RuntimeError, with a page of advice
+        download_url(info[f"url{which}"], str(folder), path.name, info[f"MD5{which}"])
+    except Exception as error:  # no network, no such file, no space: each library below has errors of its own
         message = f"{path} does not exist{hint} and could not be downloaded: give a folder that has it with --data-root"
         raise DataError(message) from error

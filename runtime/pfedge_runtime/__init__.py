@@ -14,6 +14,8 @@ Names are imported when first used, so that a command line that only shows its h
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pfedge_runtime.privacy import forbid
+
 if TYPE_CHECKING:
     from pfedge_runtime.bank import PromptBank, StatisticsBank
     from pfedge_runtime.bundle import Bundle
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pfedge_runtime.inputs import AudioPreprocess, ImagePreprocess, read_image, read_sound
 
 __version__ = "0.1.0"
+
+forbid()  # before any library is imported that would call its maker
 
 __all__ = [
     "AudioPreprocess",

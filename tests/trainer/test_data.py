@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -211,15 +212,27 @@ def test_a_folder_called_like_a_known_set_is_that_only_by_path(tmp_path, monkeyp
 
 
 def test_a_failed_download_is_one_clear_line(tmp_path, monkeypatch):
-    def unreachable(**_):
+    def unreachable(*_):
         message = "Something went wrong when downloading!\nGo to the homepage"
         raise RuntimeError(message)
 
-    info = {"bloodmnist": {"task": "multi-class", "label": {"0": "a"}, "python_class": "BloodMNIST"}}
-    monkeypatch.setitem(sys.modules, "medmnist", types.SimpleNamespace(INFO=info, BloodMNIST=unreachable))
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", unreachable)
     with pytest.raises(DataError, match=r"could not be downloaded: .*--data-root") as caught:
         load_dataset("bloodmnist", image_size=28, data_root=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_medmnist_makes_no_folder_below_home(tmp_path):
+    np.savez(tmp_path / "bloodmnist.npz", **arrays(shape=(8, 28, 28, 3), classes=8))
+    script = (
+        "import sys; from pathlib import Path; from pfedge.data import load_dataset\n"
+        "load_dataset('bloodmnist', image_size=28, data_root=Path(sys.argv[1]))\n"
+        "assert 'medmnist' not in sys.modules"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=True, env={**os.environ, "HOME": str(home)})
+    assert not list(home.iterdir())
 
 
 def test_multi_label_chestmnist_is_refused(tmp_path):
