@@ -150,7 +150,7 @@ def bench(
     Args:
         bundle: an opened bundle.
         device: as `open_engine` takes it.
-        threads: of the CPU; 0 lets the back end choose.
+        threads: of the CPU; 0: as many as this process may use.
         batches: inputs a call.
         rows: numbers of rows in the bank; empty is all, half and one.
         seconds: how long each pair of them is timed, five calls at least.

@@ -15,6 +15,7 @@ from pfedge_runtime.engines.profile import Profile
 from pfedge_runtime.engines.providers import ExecutionDevice
 from pfedge_runtime.engines.selftest import run_selftest
 from pfedge_runtime.engines.static_engine import PaddedBank, StaticEngine
+from pfedge_runtime.engines.threads import usable_threads
 
 __all__ = [
     "BANK_INPUTS",
@@ -36,5 +37,6 @@ __all__ = [
     "open_engine",
     "read_engine",
     "run_selftest",
+    "usable_threads",
     "write_engine",
 ]

@@ -23,7 +23,7 @@ def open_engine(bundle: Bundle, device: str = "cpu", *, threads: int = 0, max_ba
     Args:
         bundle: an opened bundle.
         device: one of those.
-        threads: of the CPU; 0 lets the back end choose.
+        threads: of the CPU; 0: as many as this process may use.
         max_batch: the most inputs a call will bring, where engines are built for a range of shapes.
 
     Raises:

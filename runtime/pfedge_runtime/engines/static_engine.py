@@ -72,14 +72,15 @@ class StaticEngine:
             UsageError: the bank has more rows than the graph.
             PfedgeError: as `OnnxRuntimeEngine.run`.
         """
-        if self._padded is None or self._padded.bank is not bank:
-            self._padded = PaddedBank(bank, self.rows)
+        padded = self._padded  # one look: another thread may put its own there meanwhile
+        if padded is None or padded.bank is not bank:
+            padded = self._padded = PaddedBank(bank, self.rows)
         logits, embeddings = [], []
         for start in range(0, len(inputs), self.batch):
             chunk = inputs[start : start + self.batch]
             full = np.zeros((self.batch, *chunk.shape[1:]), dtype=chunk.dtype)
             full[: len(chunk)] = chunk
-            outputs = self.engine.run(full, self._padded)
+            outputs = self.engine.run(full, padded)
             logits.append(outputs.logits[: len(chunk), : len(bank)])
             if outputs.embedding is not None:
                 embeddings.append(outputs.embedding[: len(chunk)])
