@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pfedge.runs import Run
 from pfedge_export import BundleDescription, ParityReport, export_bundle
 from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.precision import MAX_DROP, Validation, require_precision
+from pfedge_runtime.arguments import Paths, as_paths
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.errors import UsageError
 from pfedge_runtime.files import require_vacant, sha256_file
@@ -128,14 +129,14 @@ def export_run(
     )
 
 
-def read_audits(run: Run, paths: Sequence[Path]) -> dict[str, str]:
+def read_audits(run: Run, paths: Paths) -> dict[str, str]:
     """Return class id, as text -> SHA-256 of the report of its audit.
 
     Raises:
         RunError: a file is no report, is of another run, or there are two of one class.
     """
     found: dict[str, str] = {}
-    for path in paths:
+    for path in as_paths(paths):
         try:
             report = json.loads(path.read_bytes())
             schema, model, class_id = report["schema"], report["run"]["model_sha256"], str(int(report["class"]["id"]))

@@ -20,6 +20,7 @@ from torch import nn
 from pfedge_export.graph import DEFAULT_OPSET, describe, export_graph, export_static_graph
 from pfedge_export.parity import ParityReport, bank_sizes, compare, torch_logits
 from pfedge_export.precision import MAX_DROP, Validation, lower, require_precision
+from pfedge_runtime.arguments import as_texts
 from pfedge_runtime.bank import Bank, guarantee, seal
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle, ClassEntry, Manifest
 from pfedge_runtime.engines import Engine, OnnxRuntimeEngine, StaticEngine
@@ -74,6 +75,7 @@ class BundleDescription:
         Raises:
             UsageError: there is no such precision or quantisation, or it breaks the guarantee.
         """
+        object.__setattr__(self, "classes", as_texts(self.classes))
         require_precision(self.precision, self.quantization, self.guarantee)
 
     def compare(

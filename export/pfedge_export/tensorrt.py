@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import onnx
 
 from pfedge_export.graph import OLDEST_OPSET, ExportError
+from pfedge_runtime.arguments import Texts, as_texts
 from pfedge_runtime.bundle import GRAPH, Bundle
 from pfedge_runtime.engines import (
     ENGINES,
@@ -146,7 +147,7 @@ def build_engines(
     bundle: Bundle,
     builder: EngineBuilder,
     *,
-    capabilities: tuple[str, ...] = (),
+    capabilities: Texts = (),
     max_batch: int = 32,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[BuiltEngine]:
@@ -172,7 +173,7 @@ def build_engines(
     rows = sum(bool(entry.rows) for entry in bundle.manifest.classes)
     profile = Profile.of(bundle.manifest.inputs, max_batch=max_batch, max_rows=rows)
     built = []
-    for target in (capabilities or CAPABILITIES) if rtx else here[:1]:
+    for target in (as_texts(capabilities) or CAPABILITIES) if rtx else here[:1]:
         about = EngineAbout(
             graph=bundle.manifest.files[GRAPH]["sha256"],
             profile=profile.to_json(),

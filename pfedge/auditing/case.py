@@ -32,6 +32,7 @@ from pfedge.guarantees import Model, Shadows, WhiteBox, guarantee_of, load_model
 from pfedge.progress import bars
 from pfedge.runs import AUDIT, Run, TrainConfig
 from pfedge.training import TrainSettings, open_dataset
+from pfedge_runtime.arguments import as_paths
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bundle import MANIFEST, Bundle
 from pfedge_runtime.errors import BundleError
@@ -163,7 +164,7 @@ class Case:
     @cached_property
     def references(self) -> tuple[Run, ...]:
         """The runs trained without the class: given, found in the cache, or trained now, each from its own seed."""
-        given = self.settings.reference
+        given = tuple(as_paths(self.settings.reference))
         if given:
             return tuple(require_reference(self.run, Run.open(path), self.class_id) for path in given)
         count = self.settings.references or self.guarantee.references

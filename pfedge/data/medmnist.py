@@ -89,7 +89,7 @@ def _fetch(info: dict[str, Any], size: int, path: Path, *, download: bool) -> No
     if not download:
         message = f"{path} does not exist{hint}; leave out --no-download to fetch it, or give --data-root"
         raise DataError(message)
-    from torchvision.datasets.utils import download_url
+    from torchvision.datasets.utils import download_url  # type: ignore[import-untyped]  # its own lack
 
     folder.mkdir(parents=True, exist_ok=True)
     which = "" if size == SIZES[0] else f"_{size}"

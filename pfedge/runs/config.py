@@ -10,6 +10,7 @@ from typing import Any
 
 from pfedge.backbone import DEFAULT_BACKBONES
 from pfedge.errors import RunError
+from pfedge_runtime.arguments import as_texts
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class TrainConfig:
     shrinkage: float = 0.1
     source_column: str | None = None
     views: int = 1
+
+    def __post_init__(self) -> None:
+        """Take one excluded class for one."""
+        object.__setattr__(self, "exclude", as_texts(self.exclude))
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, in the order of the fields."""

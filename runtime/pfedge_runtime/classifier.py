@@ -11,7 +11,7 @@ is predicted without it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedge_runtime.arguments import Paths, Texts, as_paths, as_texts
 from pfedge_runtime.bank import Bank, decide
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import DeviceState
 from pfedge_runtime.engines import Engine, Outputs, open_engine
-from pfedge_runtime.errors import InputError, PfedgeError, UsageError
+from pfedge_runtime.errors import InputError, PfedgeError, ProviderError, UsageError
 from pfedge_runtime.forgetting import recover_or_say
 from pfedge_runtime.inputs import Frame, read_files
 
@@ -84,8 +85,8 @@ class LiveBank:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._stamp = bundle.bank_stamp()  # before the bank: a change while it is read makes it be read again
-        self._bank = bundle.bank()
+        # the stamp before the bank: a change while that is read makes it be read again
+        self._seen = bundle.bank_stamp(), bundle.bank()
 
     def snapshot(self) -> Bank:
         """Return the bank as it is on disk now.
@@ -93,10 +94,12 @@ class LiveBank:
         Raises:
             PfedgeError: it cannot be read, or brings a forgotten row back; see `Bundle.bank`.
         """
-        stamp = self._bundle.bank_stamp()
-        if stamp != self._stamp:
-            self._bank, self._stamp = self._bundle.bank(), stamp
-        return self._bank
+        stamp, bank = self._seen  # one look: another thread may put a newer pair there meanwhile
+        now = self._bundle.bank_stamp()
+        if now != stamp:
+            bank = self._bundle.bank()
+            self._seen = now, bank
+        return bank
 
 
 class Classifier:
@@ -143,6 +146,7 @@ class Classifier:
         self._use_thresholds = use_thresholds
         self._exported = sum(len(entry.rows) for entry in bundle.manifest.classes)
         self._live = bank or LiveBank(bundle)
+        self._opened: Callable[[], Classifier] | None = None
 
     @classmethod
     def open(
@@ -177,7 +181,21 @@ class Classifier:
         bank = LiveBank(bundle)  # before the graph: a bundle that is refused need not be waited for
         max_batch = options.get("batch_size", BATCH_SIZE)
         engine = open_engine(bundle, device, threads=threads, max_batch=max_batch)
-        return cls(bundle, engine, bank=bank, **options)
+        classifier = cls(bundle, engine, bank=bank, **options)
+        again = partial(cls.open, Path(path).absolute(), device=device, threads=threads, state=state, **options)
+        classifier._opened = again
+        return classifier
+
+    def __reduce__(self) -> tuple[Callable[[], Classifier], tuple[()]]:
+        """Pickle how it was opened, and none of its rows: whoever unpickles it opens the bundle as it is by then.
+
+        Raises:
+            UsageError: it was not opened by `open`.
+        """
+        if self._opened is None:
+            message = "only what Classifier.open gave can go to another process: call Classifier.open there"
+            raise UsageError(message)
+        return self._opened, ()
 
     @property
     def bank(self) -> Bank:
@@ -197,6 +215,7 @@ class Classifier:
 
         Raises:
             InputError: the array has another shape or dtype.
+            ProviderError: the engine gave another number of scores than the bank has rows.
         """
         expected = self.bundle.manifest.preprocess
         if inputs.shape[1:] != expected.shape or inputs.dtype != expected.dtype:
@@ -211,23 +230,38 @@ class Classifier:
             return bank, Outputs(np.zeros((0, len(bank)), dtype=np.float32))
         embeddings = [chunk.embedding for chunk in chunks if chunk.embedding is not None]
         logits = np.concatenate([chunk.logits for chunk in chunks])
+        if logits.shape != (len(inputs), len(bank)):
+            message = f"the engine gave scores {list(logits.shape)} for {len(inputs)} inputs and {len(bank)} rows"
+            raise ProviderError(message)
         return bank, Outputs(logits, np.concatenate(embeddings) if embeddings else None)
 
-    def predict(self, inputs: NDArray[Any], *, sources: Sequence[str] | None = None) -> list[Prediction]:
-        """Predict inputs that already have the graph's size, as `logits` takes them; `sources` name them.
+    def predict(
+        self, inputs: NDArray[Any] | Sequence[NDArray[Any]], *, sources: Texts | None = None
+    ) -> list[Prediction]:
+        """Predict arrays.
+
+        Args:
+            inputs: one array that already has the graph's size, as `outputs` takes it; or a list of images uint8
+                `[h, w, 3]` of any sizes, which are resized as files are, or of features of the graph's size.
+            sources: names of the inputs, one each.
 
         Raises:
-            InputError: the array has another shape or dtype.
+            InputError: an array has another shape or dtype.
+            UsageError: there are more or fewer names than inputs.
         """
-        names = sources if sources is not None else [None] * len(inputs)
+        names: Sequence[str | None] = [None] * len(inputs) if sources is None else as_texts(sources)
+        if len(names) != len(inputs):
+            message = f"{len(inputs)} inputs and {len(names)} sources: each input has one name"
+            raise UsageError(message)
         predictions: list[Prediction] = []
         for chunk in self._batches(inputs):
-            predictions += self._predict_batch(chunk, names[len(predictions) : len(predictions) + len(chunk)])
+            batch = chunk if isinstance(chunk, np.ndarray) else self._stacked(chunk, first=len(predictions))
+            predictions += self._predict_batch(batch, names[len(predictions) : len(predictions) + len(chunk)])
         return predictions
 
     def predict_files(
         self,
-        paths: Iterable[Path],
+        paths: Paths,
         *,
         frame: Frame = None,
         max_pixels: int | None = None,
@@ -236,7 +270,7 @@ class Classifier:
         """Predict files (images, or sounds for an audio bundle) and all of them below folders, in batches, in order.
 
         Args:
-            paths: files and folders.
+            paths: files and folders; or a single one.
             frame: of files with several frames or pages, which one, from 1; `all` gives one prediction a frame. Their
                 sources then end in `#frame`.
             max_pixels: refuse an image of more; None is Pillow's limit, 89 million.
@@ -248,12 +282,23 @@ class Classifier:
             MissingExtraError: a DICOM file without the extra `dicom`, a sound without `audio`, and `on_error` is None.
         """
         preprocess = self.bundle.manifest.preprocess
-        found = read_files(paths, preprocess, frame=frame, max_pixels=max_pixels, on_error=on_error)
+        found = read_files(as_paths(paths), preprocess, frame=frame, max_pixels=max_pixels, on_error=on_error)
         while batch := list(islice(found, self._batch_size)):
             sources, inputs = zip(*batch, strict=True)
             yield from self.predict(np.stack(inputs), sources=sources)
 
-    def _batches(self, inputs: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    def _stacked(self, arrays: Sequence[NDArray[Any]], *, first: int) -> NDArray[Any]:
+        """Return arrays of any sizes as one batch; an error names the position of the array, counted from `first`."""
+        batch = []
+        for position, array in enumerate(arrays, start=first):
+            try:
+                batch.append(self.bundle.manifest.preprocess(np.asarray(array)))
+            except InputError as error:
+                message = f"input {position}: {error}"
+                raise InputError(message) from error
+        return np.stack(batch)
+
+    def _batches(self, inputs: NDArray[Any] | Sequence[Any]) -> Iterator[Any]:
         for start in range(0, len(inputs), self._batch_size):
             yield inputs[start : start + self._batch_size]
 

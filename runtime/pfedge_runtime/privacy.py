@@ -45,9 +45,8 @@ def forbid() -> None:
     if os.environ.get(ALLOW) == "1":
         return
     os.environ.update(OFF)
-    loaded = sys.modules.get("onnxruntime")
-    if hasattr(loaded, "disable_telemetry_events"):
-        loaded.disable_telemetry_events()
+    if disable := getattr(sys.modules.get("onnxruntime"), "disable_telemetry_events", None):
+        disable()
     if not any(isinstance(finder, _Guard) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Guard())
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pfedge_runtime import Bundle, Classifier, forget
-from pfedge_runtime.errors import InputError, UsageError
+from pfedge_runtime.engines import open_engine
+from pfedge_runtime.errors import InputError, ProviderError, UsageError
 
 
 def test_names_the_row_with_the_largest_logit(bundle_path, golden):
@@ -152,3 +157,61 @@ def test_frames_of_a_file_are_predicted_by_number(bundle_path, tmp_path):
             list(classifier.predict_files([path], frame=frame))
     with pytest.raises(InputError, match="exceeds limit of 100"):
         list(classifier.predict_files([path], frame=1, max_pixels=100))
+
+
+@pytest.mark.parametrize("sources", [["only one"], [str(number) for number in range(9)], "only one"])
+def test_as_many_names_as_inputs(bundle_path, golden, sources):
+    with pytest.raises(UsageError, match=r"8 inputs and \d sources"):
+        Classifier.open(bundle_path).predict(golden["images"], sources=sources)
+
+
+def test_a_list_of_images_of_any_sizes_is_resized_as_files_are(bundle_path, tmp_path):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((14, 14), (40, 30), (9, 50))]
+    for position, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{position}.png")
+    classifier = Classifier.open(bundle_path, batch_size=2)
+    files = [tmp_path / f"{position}.png" for position in range(3)]
+    from_list = classifier.predict(images, sources=[str(file) for file in files])
+    assert from_list == list(classifier.predict_files(files))
+    assert classifier.predict(tuple(images[:1])) == classifier.predict(images[0][None])
+    assert classifier.predict([]) == []
+
+
+def test_what_is_no_image_in_a_list_is_named_by_its_position(bundle_path, golden):
+    images = [*golden["images"][:4], np.zeros((14, 14, 3), np.float32)]
+    with pytest.raises(InputError, match=r"input 4: an image must be uint8 \[height, width, 3\], got float32"):
+        Classifier.open(bundle_path, batch_size=3).predict(images)
+
+
+def test_scores_of_another_number_of_rows_are_no_prediction(bundle_path, golden):
+    classifier = Classifier.open(bundle_path)
+    run = classifier._engine.run
+    classifier._engine.run = lambda inputs, bank: run(inputs, bank.drop({3}))
+    with pytest.raises(ProviderError, match=r"scores \[8, 9\] for 8 inputs and 10 rows"):
+        classifier.predict(golden["images"])
+
+
+def test_a_pickled_classifier_opens_the_bundle_again(bundle_path, golden, monkeypatch, tmp_path):
+    monkeypatch.chdir(bundle_path.parent)
+    classifier = Classifier.open(bundle_path.name, batch_size=3, min_probability=0.1)
+    data = pickle.dumps(classifier)
+    monkeypatch.chdir(tmp_path)
+    row = Bundle.open(bundle_path).bank().head_weight[3]
+    assert row.tobytes() not in data
+    elsewhere = pickle.loads(data)  # noqa: S301 -- its own
+    assert elsewhere.predict(golden["images"]) == classifier.predict(golden["images"])
+    forget(bundle_path, ["3"])
+    assert 3 not in pickle.loads(data).predict(golden["images"])[0].coverage  # noqa: S301 -- as above
+
+
+def test_a_classifier_goes_to_a_spawned_process(bundle_path, golden):
+    classifier = Classifier.open(bundle_path)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(classifier.predict, golden["images"]).result() == classifier.predict(golden["images"])
+
+
+def test_a_classifier_with_an_engine_of_ones_own_says_that_it_cannot_be_pickled(bundle_path):
+    bundle = Bundle.open(bundle_path)
+    with pytest.raises(UsageError, match=r"call Classifier\.open there"):
+        pickle.dumps(Classifier(bundle, open_engine(bundle)))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -94,3 +96,77 @@ def test_a_graph_that_is_none_is_refused(tmp_path):
     (tmp_path / "graph.onnx").write_bytes(b"not a graph")
     with pytest.raises(BundleError, match=r"cannot load .*graph\.onnx"):
         OnnxRuntimeEngine(tmp_path / "graph.onnx")
+
+
+def test_a_thread_with_another_bank_waits_for_the_one_that_runs(bundle_path, golden, monkeypatch):
+    """One thread has bound ten rows and is about to run; another comes with nine. Each gets its own bank's logits."""
+    bundle = Bundle.open(bundle_path)
+    engine, full = OnnxRuntimeEngine(bundle.graph_path), bundle.bank()
+    smaller = full.drop({3})
+    alone = [OnnxRuntimeEngine(bundle.graph_path).run(golden["images"], bank).logits for bank in (full, smaller)]
+    io_binding, is_bound, other_is_done = engine._session.io_binding, threading.Event(), threading.Event()
+
+    class Paused:
+        """A session whose first caller lets the other one go as far as it can."""
+
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def io_binding(self):
+            if not is_bound.is_set():
+                is_bound.set()
+                other_is_done.wait(0.5)
+            return io_binding()
+
+    session, engine._session = engine._session, Paused()
+
+    def other():
+        is_bound.wait()
+        logits = engine.run(golden["images"], smaller).logits
+        other_is_done.set()
+        return logits
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(engine.run, golden["images"], full), pool.submit(other)]
+        first, second = runs[0].result().logits, runs[1].result()
+    assert np.array_equal(first, alone[0])
+    assert np.array_equal(second, alone[1])
+
+
+def test_binding_a_bank_does_not_write_into_another(bundle_path, golden):
+    """On the CPU a tensor is a view of its array; two banks of one shape once shared the first one's memory."""
+    bundle = Bundle.open(bundle_path)
+    engine, bank = OnnxRuntimeEngine(bundle.graph_path), bundle.bank()
+    first, second = bank.drop({3}), bank.drop({4})
+    before = {name: value.copy() for name, value in first.graph_inputs().items()}
+    expected = engine.run(golden["images"], first).logits
+    engine.run(golden["images"], second)
+    for name, value in first.graph_inputs().items():
+        assert np.array_equal(value, before[name]), name
+    assert np.array_equal(engine.run(golden["images"], first).logits, expected)
+
+
+def test_threads_with_the_same_bank_run_at_once(bundle_path, golden):
+    bundle = Bundle.open(bundle_path)
+    engine, bank = OnnxRuntimeEngine(bundle.graph_path), bundle.bank()
+    both = threading.Barrier(2, timeout=10)
+
+    def run():
+        with engine._bound(bank):
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(run), pool.submit(run)]:
+            done.result()
+    assert engine.bindings == 1
+
+
+def test_a_bank_that_cannot_be_bound_leaves_the_last_one(bundle_path, golden):
+    bundle = Bundle.open(bundle_path)
+    profile = Profile.of(bundle.manifest.inputs, max_batch=8, max_rows=9)
+    engine, smaller = OnnxRuntimeEngine(bundle.graph_path, profile=profile), bundle.bank().drop({3})
+    expected = engine.run(golden["images"], smaller).logits
+    with pytest.raises(UsageError):
+        engine.run(golden["images"], bundle.bank())
+    assert np.array_equal(engine.run(golden["images"], smaller).logits, expected)
+    assert engine.bindings == 1

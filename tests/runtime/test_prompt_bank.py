@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pfedge_runtime.bank import PROMPT_FORMAT, PromptBank
-from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
+from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError, UsageError
 
 
 def make_bank(class_ids=(0, 1, 3, 7), tokens=2, width=4, seed=0):
@@ -158,3 +160,11 @@ def test_other_safetensors_files_are_refused(tensors, metadata, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BankError, match=r"nothing\.safetensors"):
         PromptBank.load(tmp_path / "nothing.safetensors")
+
+
+def test_a_bank_is_not_pickled():
+    """Nor copied by `copy`, which asks the same method."""
+    bank = make_bank()
+    for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(UsageError, match="a bank is not pickled"):
+            copied(bank)

@@ -11,7 +11,6 @@ softmax, GELU, residuals and attention's own products stay in float32.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pfedge_export.precision.calibration import Batches, Calibration
 from pfedge_export.precision.nodes import head_nodes
 from pfedge_export.precision.smoothing import smooth
 from pfedge_export.quiet import quiet
+from pfedge_runtime.arguments import Texts, as_texts
 
 QUANTISED = ("MatMul",)
 
@@ -46,7 +46,7 @@ def to_int8(graph: onnx.ModelProto, calibration: Calibration, quantization: str 
 
 
 def quantise(
-    graph: onnx.ModelProto, calibration: Calibration, quantization: str = "dynamic", *, keep: Sequence[str] = ()
+    graph: onnx.ModelProto, calibration: Calibration, quantization: str = "dynamic", *, keep: Texts = ()
 ) -> onnx.ModelProto:
     """Return a smoothed graph with the backbone's matrix products in int8, but for the nodes in `keep`; see `to_int8`.
 
@@ -63,7 +63,7 @@ def quantise(
             "op_types_to_quantize": list(QUANTISED),
             "per_channel": True,
             "weight_type": QuantType.QInt8,
-            "nodes_to_exclude": sorted(head_nodes(graph) | set(keep)),
+            "nodes_to_exclude": sorted(head_nodes(graph) | set(as_texts(keep))),
         }
         try:
             if quantization != "static":

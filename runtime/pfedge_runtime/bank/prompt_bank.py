@@ -36,14 +36,14 @@ from pfedge_runtime.bank.codec import (
     zeroized_empty,
 )
 from pfedge_runtime.bank.records import PARTS, PROMPT_FORMAT, Records
-from pfedge_runtime.bank.rows import CLASS_ID, RowKey
+from pfedge_runtime.bank.rows import CLASS_ID, NotPickled, RowKey
 from pfedge_runtime.errors import AlreadyForgottenError, BankError, LastRowError
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class PromptBank:
+class PromptBank(NotPickled):
     """The R rows that a model still has, in class-id order. Immutable.
 
     Attributes:

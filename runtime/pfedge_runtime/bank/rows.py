@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+from pfedge_runtime.errors import UsageError
 
 CLASS_ID = re.compile("0|[1-9][0-9]{0,14}")
 
@@ -40,7 +42,20 @@ class RowKey(NamedTuple):
         return cls(int(class_id), source)
 
 
-class KeyedRows:
+class NotPickled:
+    """What holds rows and makes no copy of them that a forget cannot find."""
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            UsageError: always.
+        """
+        message = "a bank is not pickled, nothing would forget the copy: send the bundle's path, and open it there"
+        raise UsageError(message)
+
+
+class KeyedRows(NotPickled):
     """What banks have in common that keep each row under its key.
 
     Attributes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pfedge_runtime._compat import cached_property
+from pfedge_runtime.arguments import Texts, as_texts
 from pfedge_runtime.bank import RowKey, guarantee
 from pfedge_runtime.errors import BundleError, UnknownClassError, UsageError
 from pfedge_runtime.files import canonical_json, parse_json, read_file, safe_reason
@@ -171,7 +171,7 @@ class Manifest:
             raise BundleError(message) from error
 
 
-def find_class(names: Sequence[str], text: str) -> int:
+def find_class(names: Texts, text: str) -> int:
     """Return the class id that `text` means, an id or a name, where ids are positions in `names`.
 
     >>> find_class(["cat", "dog"], "dog"), find_class(["cat", "dog"], "0")
@@ -180,6 +180,7 @@ def find_class(names: Sequence[str], text: str) -> int:
     Raises:
         UnknownClassError: it means none, or, where names are numbers or repeat, more than one.
     """
+    names = as_texts(names)
     meant = {class_id for class_id, name in enumerate(names) if text in {str(class_id), name}}
     known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
     if not meant:
@@ -191,12 +192,13 @@ def find_class(names: Sequence[str], text: str) -> int:
     return meant.pop()
 
 
-def class_text(names: Sequence[str], class_id: int) -> str:
+def class_text(names: Texts, class_id: int) -> str:
     """Return the id or name by which `find_class` finds a class; its id where neither will do.
 
     >>> class_text(["1", "0", "dog"], 2), class_text(["1", "2", "3"], 2)
     ('2', '3')
     """
+    names = as_texts(names)
     for text in (str(class_id), names[class_id]):
         if [text in {str(other), name} for other, name in enumerate(names)].count(True) == 1:
             return text

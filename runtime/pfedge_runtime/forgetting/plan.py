@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pfedge_runtime.arguments import Texts, as_texts
 from pfedge_runtime.bank import RowKey, StoredBank
 from pfedge_runtime.bundle import BankStamp, Bundle, ClassEntry
 from pfedge_runtime.device import Ledger, RowId
@@ -93,7 +94,7 @@ class ForgetRequest:
     done: bool = False
 
     @classmethod
-    def of(cls, bundle: Bundle, classes: Sequence[str], sources: Sequence[str], *, again: bool) -> ForgetRequest:
+    def of(cls, bundle: Bundle, classes: Texts, sources: Texts, *, again: bool) -> ForgetRequest:
         """Tell what the bundle still has from what is forgotten already.
 
         Args:
@@ -137,9 +138,7 @@ class Plan:
     stamp: BankStamp
 
 
-def plan_forget(
-    bundle: Bundle, classes: Sequence[str], *, sources: Sequence[str] = (), request: str = ""
-) -> Forgetting:
+def plan_forget(bundle: Bundle, classes: Texts, *, sources: Texts = (), request: str = "") -> Forgetting:
     """Say what forgetting these classes (ids or names) and sources would do, and change nothing.
 
     Raises:
@@ -151,7 +150,7 @@ def plan_forget(
     """
     ledger = bundle.state.ledger()
     require_request(request, ledger)
-    return make_plan(bundle, ledger, classes, sources).outcome
+    return make_plan(bundle, ledger, as_texts(classes), as_texts(sources)).outcome
 
 
 def make_plan(bundle: Bundle, ledger: Ledger, classes: Sequence[str], sources: Sequence[str]) -> Plan:

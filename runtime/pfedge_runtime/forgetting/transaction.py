@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from pfedge_runtime.arguments import Texts, as_texts
 from pfedge_runtime.bundle import Bundle
 from pfedge_runtime.device import DeviceState, Entry, ForgetAbout, Writer
 from pfedge_runtime.errors import BankError, StorageError
@@ -43,9 +44,9 @@ from pfedge_runtime.forgetting.recovery import finish_all
 
 def forget(
     bundle: Bundle | str | os.PathLike[str],
-    classes: Sequence[str],
+    classes: Texts,
     *,
-    sources: Sequence[str] = (),
+    sources: Texts = (),
     request: str = "",
     state: DeviceState | None = None,
 ) -> Forgetting:
@@ -57,8 +58,8 @@ def forget(
 
     Args:
         bundle: an opened bundle, whose files are not checked again; or where it lies.
-        classes: ids or names.
-        sources: of rows kept apart by source.
+        classes: ids or names; one text is one of them.
+        sources: of rows kept apart by source; likewise.
         request: what names the forget in ledger and receipt: letters, digits, `.`, `_`, `-`; nothing about a patient.
             Empty makes one up.
         state: what the device remembers; by default the opened bundle's, or what `DeviceState.at` finds.
@@ -70,6 +71,7 @@ def forget(
         bundle = Bundle.open(bundle, read_bank=False, state=state)
     elif state is not None:
         bundle = replace(bundle, state=state)
+    classes, sources = as_texts(classes), as_texts(sources)
     started = time.perf_counter()
     plan = _plan_early(bundle, classes, sources, request)
     with bundle.state.writing() as writer:

@@ -9,13 +9,14 @@ Images and audio each have a module; both are a `Preprocess`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+from pfedge_runtime.arguments import Texts, as_texts
 from pfedge_runtime.errors import BundleError, InputError, MissingExtraError, PfedgeError, UsageError
 from pfedge_runtime.inputs.audio import AudioPreprocess
 from pfedge_runtime.inputs.image import ImagePreprocess
@@ -153,12 +154,13 @@ def _report(error: PfedgeError, on_error: Callable[[PfedgeError], None] | None) 
     on_error(error)
 
 
-def find_files(path: Path, suffixes: Collection[str]) -> list[Path]:
+def find_files(path: Path, suffixes: Texts) -> list[Path]:
     """Return the files at `path`: itself if it is a file, else all below it with one of the suffixes, sorted.
 
     Raises:
         InputError: nothing is there, or a folder holds no such file.
     """
+    suffixes = as_texts(suffixes)
     if path.is_file():
         return [path]
     if not path.is_dir():

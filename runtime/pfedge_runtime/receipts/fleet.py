@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pfedge_runtime.arguments import Paths, as_paths
 from pfedge_runtime.device import LEDGER_BYTES, Ledger
 from pfedge_runtime.errors import LedgerError, PfedgeError, SignatureError, UsageError
 from pfedge_runtime.files import parse_json, read_file
@@ -135,7 +136,7 @@ class FleetStatus:
 
 
 def fleet_status(
-    paths: Iterable[Path], devices: Sequence[ExpectedDevice], *, today: date, wanted: str = "", model_id: str = ""
+    paths: Paths, devices: Sequence[ExpectedDevice], *, today: date, wanted: str = "", model_id: str = ""
 ) -> FleetStatus:
     """Say of each device whether it has forgotten what is wanted.
 
@@ -151,7 +152,7 @@ def fleet_status(
         UsageError: a path is neither a file nor a folder.
     """
     sorter = _Sorter({device.key.id: device for device in devices})
-    for file in _files(paths):
+    for file in _files(as_paths(paths)):
         sorter.add(file)
     standings = []
     for device in devices:

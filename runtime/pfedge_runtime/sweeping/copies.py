@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pfedge_runtime.arguments import Paths, as_paths
 from pfedge_runtime.bank import RowKey, StoredBank, bank_format, read_bank, read_zeroized
 from pfedge_runtime.bundle import BANK, MANIFEST, Bundle
 from pfedge_runtime.device import LEDGER, DeviceState, RowId
@@ -68,7 +69,7 @@ Others = Callable[[Sequence[Path], Trace, bool], Iterable[Finding]]
 
 def sweep(
     trace: Trace,
-    folders: Iterable[Path],
+    folders: Paths,
     state: DeviceState,
     *,
     on_progress: Callable[[int, int], None] | None = None,
@@ -85,7 +86,7 @@ def sweep(
         others: takes files, trace and `dry_run`, and does the same for files of kinds that only it knows.
         dry_run: change nothing; findings then say what would be done.
     """
-    files, findings = _walk(folders, state)
+    files, findings = _walk(as_paths(folders), state)
     sweeper = _Sweeper(trace, state, dry_run)
     findings += [finding for path in files for finding in sweeper.bank(path)]
     if others is not None:
