@@ -9,6 +9,8 @@ import typer
 
 import pfedge
 from pfedge.cli.device import adopt, bench, device, forget, inspect, predict, verify
+from pfedge.cli.hush import hush_libraries
+from pfedge.cli.output import escape_unknown_signs, say
 from pfedge.cli.panels import PanelCommand
 from pfedge.cli.proof import authorize, fleet, keygen, ledger, receipt, restore
 from pfedge.cli.training import audit, demo, evaluate, export, import_reference, train
@@ -47,7 +49,7 @@ app.add_typer(fleet.app, name="fleet")
 
 def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
     if value:
-        typer.echo(f"pfedge {pfedge.__version__}")
+        say(f"pfedge {pfedge.__version__}")
         raise typer.Exit
 
 
@@ -80,11 +82,13 @@ def root(
 
 def main() -> None:
     """Run the command line; print a pfedge error as one line and exit with its code."""
+    hush_libraries()
+    escape_unknown_signs()
     try:
         app()
     except PfedgeError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # no permission, a file where a folder should be, a disk that is full
-        typer.echo(f"error: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        say(f"error: {error.filename or 'the system'}: {error.strerror or error}", err=True)
         sys.exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
+from pfedge.cli.output import say
 
 
 def finish_decided(bundle: Path | None = None) -> None:
@@ -21,4 +21,4 @@ def finish_decided(bundle: Path | None = None) -> None:
 
 def warn(problem: str) -> None:
     """Print a problem on stderr, and go on."""
-    typer.echo(f"warning: {problem}", err=True)
+    say(f"warning: {problem}", err=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,3 +134,21 @@ def test_adopt_with_an_authority_that_may_not_be_named_any_more_records_nothing(
     before = DeviceState.at().ledger()
     assert "this device has forgotten rows already" in fails("adopt", "--authority", "late.pub")
     assert DeviceState.at().ledger() == before
+
+
+def test_a_user_without_a_home_gets_one_line_or_what_was_asked_for(bundle_path, tmp_path):
+    """A container often runs under a number that no file knows."""
+    stranger = ["unshare", "--user", "--map-user=12345", "env", "-u", "HOME"]
+    if shutil.which("unshare") is None or subprocess.run([*stranger, "true"], check=False).returncode:
+        pytest.skip("needs unshare, and the right to use it")
+    command = [*stranger, sys.executable, "-m", "pfedge", "forget", "--class", "3", "--bundle", bundle_path, "--yes"]
+    places = {name: os.environ[name] for name in ("PFEDGE_STATE_DIR", "PFEDGE_FLOOR_FILE")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PFEDGE", "XDG"))}
+    refused = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        "error: this user has no home folder for what the device remembers: "
+        "set PFEDGE_STATE_DIR and PFEDGE_FLOOR_FILE\n"
+    )
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**environment, **places})
+    assert (done.returncode, done.stderr) == (0, "")

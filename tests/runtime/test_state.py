@@ -7,7 +7,7 @@ import pytest
 
 from pfedge_runtime import Bundle, forget
 from pfedge_runtime.bank import RowKey
-from pfedge_runtime.device import DeviceState, Entry
+from pfedge_runtime.device import DeviceState, Entry, FileFloor
 from pfedge_runtime.errors import KeyFileError, LedgerError, StorageError, TombstoneError, UsageError
 from pfedge_runtime.files import exclusive
 
@@ -167,3 +167,30 @@ def test_a_relative_place_is_refused(monkeypatch, name):
     monkeypatch.setenv(name, "here")
     with pytest.raises(UsageError, match=f"{name} must be an absolute path"):
         DeviceState.at()
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without HOME and without a line in /etc/passwd, as in many a container."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "PFEDGE_STATE_DIR", "PFEDGE_FLOOR_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.mark.parametrize("given", [[], ["PFEDGE_STATE_DIR"], ["PFEDGE_FLOOR_FILE"]])
+def test_a_user_without_a_home_is_told_what_to_set(homeless, monkeypatch, tmp_path, given):
+    for name in given:
+        monkeypatch.setenv(name, str(tmp_path / name))
+    with pytest.raises(UsageError, match=r"no home folder.*set PFEDGE_STATE_DIR and PFEDGE_FLOOR_FILE"):
+        DeviceState.at()
+
+
+def test_a_user_without_a_home_can_name_both_places(homeless, monkeypatch, tmp_path):
+    monkeypatch.setenv("PFEDGE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("PFEDGE_FLOOR_FILE", str(tmp_path / "floor"))
+    assert DeviceState.at() == DeviceState(tmp_path / "state", FileFloor(tmp_path / "floor"))

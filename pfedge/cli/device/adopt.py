@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.options import BundleOption
+from pfedge.cli.output import say
 from pfedge.cli.recovery import finish_decided
 
 
@@ -37,9 +38,9 @@ def adopt(
     taken, refused = adopt_bundle(opened, keys)
     if key is not None:
         trust(opened.state, key)
-        typer.echo(f"authority  {authority}: it alone may sign restorations")
-    typer.echo(f"adopted    {bundle} (model {opened.manifest.model_id})")
+        say(f"authority  {authority}: it alone may sign restorations")
+    say(f"adopted    {bundle} (model {opened.manifest.model_id})")
     if keys is not None:
-        typer.echo(f"keys       {len(taken)} of {len(opened.stored_bank())} taken; they now lie in this device's state")
+        say(f"keys       {len(taken)} of {len(opened.stored_bank())} taken; they now lie in this device's state")
     for row in refused:
-        typer.echo(f"refused    the key of {row.describe()}: it was forgotten on this device")
+        say(f"refused    the key of {row.describe()}: it was forgotten on this device")

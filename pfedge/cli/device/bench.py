@@ -9,7 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DeviceOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
@@ -40,7 +40,7 @@ def bench(
         batches=_numbers(batch, "--batch"),
         rows=_numbers(rows, "--rows"),
         seconds=seconds,
-        on_progress=lambda what: typer.echo(f"{what} ...", err=True),
+        on_progress=lambda what: say(f"{what} ...", err=True),
     )
     if plot is not None:
         with needs("train", "bench --plot"):
@@ -50,20 +50,20 @@ def bench(
         print_json(report.to_json())
         return
     about = report.machine
-    typer.echo(f"{report.precision} on {report.device}: {about['processor']}, {about['cores']} cores")
-    typer.echo(f"{'inputs':>6} {'rows':>6} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'inputs/s':>9} {'calls':>6}")
+    say(f"{report.precision} on {report.device}: {about['processor']}, {about['cores']} cores")
+    say(f"{'inputs':>6} {'rows':>6} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'inputs/s':>9} {'calls':>6}")
     for one in report.latency:
-        typer.echo(
+        say(
             f"{one.batch:>6} {one.rows:>6} {one.p50:>9.2f} {one.p95:>9.2f} {one.p99:>9.2f} "
             f"{one.throughput:>9.1f} {one.rounds:>6}"
         )
     cold = report.cold_start
-    typer.echo(
+    say(
         f"cold start  {cold.process_ms:.0f} ms a whole process: open {cold.open_ms:.0f}, first prediction "
         f"{cold.first_ms:.0f}; peak memory {cold.peak_bytes / 2**20:.0f} MiB"
     )
     if times := report.forget:
-        typer.echo(
+        say(
             f"forget      {times.in_memory:.3f} ms in memory, {times.durable:.1f} ms durable; next prediction "
             f"{times.first_prediction:.1f} ms (usually {times.prediction:.1f}); sessions created: "
             f"{times.sessions[1] - times.sessions[0]}"

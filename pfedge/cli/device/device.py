@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import StateError
 
@@ -35,5 +35,6 @@ def device(
     if as_json:
         print_json(result)
     else:
-        typer.echo(f"key     {result['key']}\nstate   {result['state']}")
-        typer.echo(f"ledger  {result['lines']} lines, floor {result['floor']}")
+        say(f"key     {result['key']}")
+        say(f"state   {result['state']}")
+        say(f"ledger  {result['lines']} lines, floor {result['floor']}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pfedge.cli.options import BundleOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, printable, say
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
@@ -97,25 +97,25 @@ def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         message = "forgetting asks for confirmation on a terminal; elsewhere pass --yes"
         raise UsageError(message)
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(printable(question), abort=True, err=True)
 
 
 def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -> None:
     from pfedge_runtime.bank import guarantee
 
     if outcome is None:
-        typer.echo("forgotten in this bundle already; nothing was done there")
+        say("forgotten in this bundle already; nothing was done there")
         return
     left = len(outcome.coverage)
     if dry_run:
-        typer.echo(f"would forget {outcome.describe()}; {left} classes would be left; nothing was changed")
+        say(f"would forget {outcome.describe()}; {left} classes would be left; nothing was changed")
     else:
-        typer.echo(f"forgot {outcome.describe()} in {outcome.milliseconds:.1f} ms; {left} classes are left")
-        typer.echo(f"receipt {outcome.receipt}")
+        say(f"forgot {outcome.describe()} in {outcome.milliseconds:.1f} ms; {left} classes are left")
+        say(f"receipt {outcome.receipt}")
     if outcome.also:
-        typer.echo(f"with them {', '.join(outcome.also)}: forgotten on this device before")
+        say(f"with them {', '.join(outcome.also)}: forgotten on this device before")
     if said := guarantee(outcome.guarantee).describe_outcome(sealed=sealed, dry_run=dry_run):
-        typer.echo(f"guarantee {outcome.guarantee}: {said}")
+        say(f"guarantee {outcome.guarantee}: {said}")
 
 
 def _trace(bundle: Bundle, asked: ForgetRequest) -> Trace:
@@ -147,12 +147,12 @@ def _unknown(trace: Trace) -> list[str]:
 def _print_findings(findings: Sequence[Finding], trace: Trace, *, dry_run: bool) -> None:
     for finding in findings:
         would = "would be " if dry_run and finding.action in {"dropped", "erased"} else ""
-        typer.echo(f"{would}{finding.action}\t{finding.describe()}")
+        say(f"{would}{finding.action}", finding.describe())
     if unknown := _unknown(trace):
-        typer.echo(
+        say(
             f"of {', '.join(unknown)} the bytes are not known, being forgotten already: only banks, runs and text with "
             "the digest were found"
         )
     counts = Counter(finding.action for finding in findings)
     said = ", ".join(f"{number} {action}" for action, number in sorted(counts.items()))
-    typer.echo(f"sweep: {said or 'nothing was found'}")
+    say(f"sweep: {said or 'nothing was found'}")

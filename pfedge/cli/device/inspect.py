@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 
 
@@ -35,19 +35,19 @@ def inspect(
         print_json({**result, "manifest": manifest.to_json()})
     else:
         rows, shared = manifest.reach["rows"], manifest.reach["shared"]
-        typer.echo(f"model      {manifest.model_id} trained on {manifest.dataset}")
+        say(f"model      {manifest.model_id} trained on {manifest.dataset}")
         beyond = shared / (rows + shared)
-        typer.echo(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
-        typer.echo(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}, {manifest.precision}")
-        typer.echo(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
+        say(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
+        say(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}, {manifest.precision}")
+        say(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
         if bank.sources:
-            typer.echo(f"sources    {', '.join(bank.sources)}")
+            say(f"sources    {', '.join(bank.sources)}")
         for entry in manifest.classes:
             state = "row" if entry.id in bank.class_ids else "forgotten" if entry.rows else "never had a row"
-            typer.echo(f"  {entry.id:>3}  {entry.name:<40} {state}")
-        typer.echo("files      all match the manifest")
+            say(f"  {entry.id:>3}  {entry.name:<40} {state}")
+        say("files      all match the manifest")
         if selftest:
-            typer.echo(
+            say(
                 f"self-test  {'passed' if outcome.passed else 'FAILED'}: {outcome.cases} cases, "
                 f"{outcome.skipped} skipped (forgotten rows), largest difference {outcome.largest_difference:.1e}"
             )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption, FrameOption, MaxPixelsOption, parse_frame
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import warn
 from pfedge_runtime.errors import PfedgeError
 
@@ -52,14 +52,15 @@ def predict(
     def report(error: PfedgeError) -> None:
         nonlocal unreadable
         unreadable += 1
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
 
     for prediction in classifier.predict_files(paths, frame=asked, max_pixels=max_pixels, on_error=report):
         if as_json:
             print_json(prediction.to_json())
         elif prediction.abstained:
-            typer.echo(f"{prediction.source}\tabstained\t{prediction.reason}")
+            say(str(prediction.source), "abstained", prediction.reason)
         else:
-            typer.echo(f"{prediction.source}\t{prediction.class_id} {prediction.name}\t{prediction.probability:.3f}")
+            said = f"{prediction.class_id} {prediction.name}"
+            say(str(prediction.source), said, f"{prediction.probability:.3f}")
     if unreadable:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pfedge.cli.options import DeviceOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 
 
@@ -63,9 +63,9 @@ def verify(
     if as_json:
         print_json(result)
         return
-    typer.echo(f"files      manifest and {len(manifest.files)} files match their digests")
-    typer.echo(f"signature  {f'key {signer}' if signer else 'not asked for: give --key or set PFEDGE_TRUSTED_KEYS'}")
-    typer.echo(f"rows       {len(bank)} classes, each as it was exported{', sealed' if manifest.sealed else ''}")
-    typer.echo(f"device     none of them is forbidden by the state {opened.state.path}")
+    say(f"files      manifest and {len(manifest.files)} files match their digests")
+    say(f"signature  {f'key {signer}' if signer else 'not asked for: give --key or set PFEDGE_TRUSTED_KEYS'}")
+    say(f"rows       {len(bank)} classes, each as it was exported{', sealed' if manifest.sealed else ''}")
+    say(f"device     none of them is forbidden by the state {opened.state.path}")
     if selftest:
-        typer.echo(f"self-test  {outcome.cases} cases on {device}, largest difference {outcome.largest_difference:.1e}")
+        say(f"self-test  {outcome.cases} cases on {device}, largest difference {outcome.largest_difference:.1e}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pfedge.cli.output import say
+
 
 def authorize(
     receipt: Annotated[Path, typer.Argument(help="The receipt of the forget that may be undone.")],
@@ -25,4 +27,4 @@ def authorize(
     require_vacant(out)
     given = Receipt.verify(read_file(receipt, SignatureError), [PublicKey.load(device)], source=str(receipt))
     write_atomic(out, sign(given, PrivateKey.load(key)))
-    typer.echo(f"{out}: device {given.device[:16]} may accept {', '.join(row.describe() for row in given.rows)} again")
+    say(f"{out}: device {given.device[:16]} may accept {', '.join(row.describe() for row in given.rows)} again")

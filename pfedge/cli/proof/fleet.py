@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, printable, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,11 +66,11 @@ def _show(result: FleetStatus, wanted: str) -> None:
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
     for title, remarks in (("Counts for nothing:", result.problems), ("Not expected:", result.unexpected)):
         if remarks:
-            typer.echo(title)
+            say(title)
         for remark in remarks:
-            typer.echo(_printable(f"  {remark.kind} {remark.file}: {remark.reason}"))
+            say(f"  {remark.kind} {remark.file}: {remark.reason}")
     done = sum(standing.state == "forgotten" for standing in result.standings)
-    typer.echo(f"{done} of {len(result.standings)} devices have forgotten")
+    say(f"{done} of {len(result.standings)} devices have forgotten")
 
 
 def _add_rows(table: Table, standing: Standing, *, every_receipt: bool) -> None:
@@ -86,12 +86,7 @@ def _add_rows(table: Table, standing: Standing, *, every_receipt: bool) -> None:
         rows = ", ".join(row.describe() for row in receipt.rows)
         state = ("restored" if one.restored else "forgotten") if every_receipt else standing.state
         cells = (standing.device.name, state, due, receipt.time, rows, receipt.model_id[:8], receipt.request, ledger)
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     if not shown:
         cells = (standing.device.name, standing.state, due, "", "", "", "", ledger)
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
-
-
-def _printable(text: str) -> str:
-    """Escape what would act on a terminal: receipts and file names come from elsewhere."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+        table.add_row(*(Text(printable(cell)) for cell in cells))

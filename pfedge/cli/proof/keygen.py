@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pfedge.cli.output import say
+
 
 def keygen(
     path: Annotated[Path, typer.Argument(help="The private key's file; the public one gets the suffix .pub.")],
@@ -15,4 +17,4 @@ def keygen(
     from pfedge_runtime.signing import PrivateKey
 
     key = PrivateKey.create(path)
-    typer.echo(f"private key {path}, public key {path.with_suffix('.pub')}, id {key.public.id}")
+    say(f"private key {path}, public key {path.with_suffix('.pub')}, id {key.public.id}")

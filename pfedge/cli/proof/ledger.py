@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 
 app = typer.Typer(no_args_is_help=True, help="The device's signed record of what it did to its banks.")
@@ -28,14 +28,10 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
             continue
         rows = ", ".join(row.describe() for row in entry.rows)
         of = f"model {entry.model_id[:8]}" if entry.model_id else ""
-        typer.echo(
-            "  ".join(part for part in (f"{entry.sequence:>4}", entry.time, f"{entry.act:<9}", of, rows) if part)
-        )
+        say("  ".join(part for part in (f"{entry.sequence:>4}", entry.time, f"{entry.act:<9}", of, rows) if part))
     if not as_json:
         pending = len(ledger.pending())
-        typer.echo(
-            f"{len(ledger.entries)} lines" + (f", {pending} forgets decided and not finished" if pending else "")
-        )
+        say(f"{len(ledger.entries)} lines" + (f", {pending} forgets decided and not finished" if pending else ""))
 
 
 @app.command("verify")
@@ -56,9 +52,9 @@ def verify(
         finish_decided()
     ledger = Ledger.read(path, PublicKey.load(key)) if path and key else DeviceState.at().ledger()
     ledger.verify()
-    typer.echo(f"the ledger verifies: {len(ledger.entries)} lines, head {ledger.head}")
+    say(f"the ledger verifies: {len(ledger.entries)} lines, head {ledger.head}")
     if ledger.torn:
-        typer.echo(f"after them {ledger.torn} bytes of a write that was interrupted; they count for nothing")
+        say(f"after them {ledger.torn} bytes of a write that was interrupted; they count for nothing")
 
 
 @app.command("export")
@@ -83,4 +79,4 @@ def export(
         shutil.copy(state.path / PUBLIC_KEY, folder / PUBLIC_KEY)
         if state.receipts.is_dir():
             shutil.copytree(state.receipts, folder / "receipts")
-    typer.echo(f"{out}: {LEDGER}, {PUBLIC_KEY}, {len(list((out / 'receipts').glob('*.json')))} receipts")
+    say(f"{out}: {LEDGER}, {PUBLIC_KEY}, {len(list((out / 'receipts').glob('*.json')))} receipts")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def list_() -> None:
     state = DeviceState.at()
     for path in sorted(state.receipts.glob("*.json")):
         receipt = Receipt.verify(path.read_bytes(), [state.public_key()], source=str(path))
-        typer.echo(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
+        say(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
 
 
 @app.command("verify")
@@ -56,12 +56,12 @@ def verify(
         rows = [row.to_json() for row in receipt.rows]
         print_json({**vars(receipt), "rows": rows, "compared": compared})
         return
-    typer.echo("Proved:")
+    say("Proved:")
     for line in [*receipt.proved(), *compared]:
-        typer.echo(f"  - {line}")
-    typer.echo("Not proved:")
+        say(f"  - {line}")
+    say("Not proved:")
     for line in receipt.not_proved():
-        typer.echo(f"  - {line}")
+        say(f"  - {line}")
 
 
 @app.command("pdf")
@@ -80,7 +80,7 @@ def pdf(
     require_vacant(out)
     page = receipt_pdf(read_file(path, SignatureError), [PublicKey.load(key)], source=str(path))
     write_atomic(out, page)
-    typer.echo(f"{out}: the signature of {path} verifies; the page itself proves nothing, keep {path} too")
+    say(f"{out}: the signature of {path} verifies; the page itself proves nothing, keep {path} too")
 
 
 def _compare(receipt: Receipt, bundle: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pfedge.cli.output import say
 from pfedge.cli.recovery import finish_decided
 
 
@@ -27,9 +28,9 @@ def restore(
     finish_decided()
     state = DeviceState.at()
     entry = lift(state, read_file(authority, SignatureError), class_id=class_id, source=str(authority))
-    typer.echo(f"request {entry.request} is undone: {', '.join(row.describe() for row in entry.rows)}")
+    say(f"request {entry.request} is undone: {', '.join(row.describe() for row in entry.rows)}")
     tombstones = state.tombstones()
     for row in entry.rows:
         still = tombstones.find(entry.model_id, row)
         if still is not None:
-            typer.echo(f"still refused: {row.describe()}, by request {still.request}, which needs its own statement")
+            say(f"still refused: {row.describe()}, by request {still.request}, which needs its own statement")

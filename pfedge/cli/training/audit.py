@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, MaxPixelsOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.panels import DATA, OUTPUT
 from pfedge.cli.training.options import (
     DownloadOption,
@@ -152,8 +152,8 @@ def audit(
         Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(_table(report))
         for attack in report.attacks:
             for one in attack.skipped:
-                typer.echo(f"not tested: {attack.title}, {one.name}: {one.reason}")
-        typer.echo(f"report: {out / PAGE}")
+                say(f"not tested: {attack.title}, {one.name}: {one.reason}")
+        say(f"report: {out / PAGE}")
     if report.verdict != INDISTINGUISHABLE:
         raise typer.Exit(STILL_TO_DO)
 

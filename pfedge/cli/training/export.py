@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, MaxPixelsOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.panels import DATA, OUTPUT
 from pfedge.cli.training.options import DownloadOption, ModelPlaceOption, from_options
 from pfedge_runtime.errors import UsageError
@@ -177,7 +177,7 @@ def export(
         print_json({"bundle": str(bundle.path), **outcome})
     else:
         _show(outcome)
-        typer.echo(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
+        say(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
 
 
 def _capabilities(target: str, listed: str) -> tuple[str, ...]:
@@ -218,16 +218,16 @@ def _keys_beside(out: Path) -> Path:
 
 
 def _say(what: str) -> None:
-    typer.echo(f"{what} ...", err=True)
+    say(f"{what} ...", err=True)
 
 
 def _show(outcome: dict[str, Any]) -> None:
     """Print what was compared and built."""
     if parity := outcome.get("parity"):
         unit = " of the largest logit" if parity["relative"] else ""
-        typer.echo(f"parity, {parity['engine']} against torch in float32, tolerance {parity['tolerance']:.0e}{unit}:")
+        say(f"parity, {parity['engine']} against torch in float32, tolerance {parity['tolerance']:.0e}{unit}:")
         for bank in parity["banks"]:
-            typer.echo(
+            say(
                 f"  {bank['bank']:<22} {bank['inputs']} inputs   decisions agree {bank['agreement']:.2%}   "
                 f"largest difference {bank['largest_difference']:.1e}"
             )
@@ -235,14 +235,14 @@ def _show(outcome: dict[str, Any]) -> None:
         kept = ""
         if "products" in gate:
             kept = f" {gate['quantization']} ({gate['float32_products']} of {gate['products']} products in float32)"
-        typer.echo(f"{gate['precision']}{kept} against float32, validation inputs:")
+        say(f"{gate['precision']}{kept} against float32, validation inputs:")
         for bank in gate["banks"]:
-            typer.echo(
+            say(
                 f"  {bank['bank']:<22} {bank['inputs']} inputs   decisions agree {bank['agreement']:.2%}   "
                 f"accuracy {bank['accuracy']:.3f} against {bank['accuracy_fp32']:.3f}"
             )
     for engine in outcome.get("engines", ()):
-        typer.echo(
+        say(
             f"engine for {engine['target']}: {engine['bytes'] / 1e6:.1f} MB in {engine['seconds']:.1f} s, "
             f"{engine['path']}"
         )

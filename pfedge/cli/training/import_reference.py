@@ -9,7 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, MaxPixelsOption
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.panels import DATA, MODEL, OUTPUT, TRAINING
 from pfedge.cli.training.options import (
     DownloadOption,
@@ -78,5 +78,5 @@ def import_reference(
     if as_json:
         print_json({"run": str(run.folder), **metrics.to_json()})
     else:
-        typer.echo(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
-        typer.echo(f"run folder: {run.folder}")
+        say(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
+        say(f"run folder: {run.folder}")

@@ -20,4 +20,5 @@ class ExactConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning here."""
+        super().__post_init__()
         refuse_views(self)

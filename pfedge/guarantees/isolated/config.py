@@ -20,4 +20,5 @@ class IsolatedConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning here."""
+        super().__post_init__()
         refuse_source_column(self)

@@ -20,5 +20,6 @@ class SharedConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning here."""
+        super().__post_init__()
         refuse_source_column(self)
         refuse_views(self)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,7 +56,7 @@ class DeviceState:
         """Return the state that the environment names; it need not exist.
 
         Raises:
-            UsageError: the environment names a relative path.
+            UsageError: the environment names a relative path, or names none where the user has no home folder.
         """
         import platformdirs
 
@@ -65,10 +65,12 @@ class DeviceState:
                 message = f"{name} must be an absolute path, or every folder would have a device of its own"
                 raise UsageError(message)
         folder = os.environ.get(STATE_DIR)
-        path = Path(folder) if folder else platformdirs.user_state_path("pfedge")
+        path = Path(folder) if folder else _at_home(platformdirs.user_state_path)
         named = os.environ.get(FLOOR_FILE)
+        if named:
+            return cls(path, FileFloor(Path(named)))
         own = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
-        return cls(path, FileFloor(Path(named) if named else platformdirs.user_config_path("pfedge") / f"{own}.floor"))
+        return cls(path, FileFloor(_at_home(platformdirs.user_config_path) / f"{own}.floor"))
 
     @property
     def ledger_path(self) -> Path:
@@ -263,3 +265,19 @@ def _ledger(state: DeviceState, stamp: LedgerStamp | None, floor: tuple[str, int
     ledger = Ledger((), key) if stamp is None else Ledger.read(state.ledger_path, key)
     require_above(floor, key.id, len(ledger.entries), where=state.path)
     return ledger
+
+
+def _at_home(place: Callable[[str], Path]) -> Path:
+    """Return a folder below the user's home.
+
+    Raises:
+        UsageError: there is none: neither HOME nor a line in /etc/passwd.
+    """
+    try:
+        path = place("pfedge")
+    except RuntimeError:
+        path = Path()
+    if not path.is_absolute():  # older versions of platformdirs leave the `~` as it is
+        message = f"this user has no home folder for what the device remembers: set {STATE_DIR} and {FLOOR_FILE}"
+        raise UsageError(message)
+    return path

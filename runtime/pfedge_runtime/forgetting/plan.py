@@ -108,6 +108,7 @@ class ForgetRequest:
             UnknownClassError: the model never had one of the classes.
             BankError: the bank cannot be read.
         """
+        classes, sources = as_texts(classes), as_texts(sources)
         if not again:
             return cls(tuple(classes), tuple(sources))
         there, every = set(bundle.stored_bank().row_keys), set(bundle.manifest.rows)
