@@ -27,19 +27,7 @@ HALF = re.compile(r"<\.\.\. \w+ resumed>")
 NAMES = re.compile(r"/etc/(resolv\.conf|hosts)\b")  # who looks at them is about to resolve a name
 OWN = ("/dev/null/", "/dev/shm/", "/dev/tty/", "/proc/")  # noqa: S108 -- semaphores; they go with the process
 NAME_SERVICE = "/var/run/nscd/socket"
-MAKES = (
-    "mkdir",
-    "mkdirat",
-    "creat",
-    "mknod",
-    "mknodat",
-    "rename",
-    "renameat",
-    "renameat2",
-    "link",
-    "linkat",
-    "symlink",
-)
+MAKES = re.compile(r"(mkdir|creat|mknod|rename|link|symlink)(at|at2)?")
 
 
 @dataclass
@@ -257,7 +245,7 @@ def test_a_backbone_in_a_folder_asks_no_hub(pfedge, work, tiny_vit, shaded_npz):
 
 @pytest.mark.parametrize(
     ("library", "seen"),
-    [("onnxruntime", "/.cache/Microsoft/"), ("openvino", "/intel/"), ("matplotlib.pyplot", ".cache")],
+    [("onnxruntime", "/.cache/Microsoft/"), ("openvino", "/intel/"), ("matplotlib.pyplot", "/matplotlib/")],
 )
 def test_the_library_alone_is_not_quiet(traced, library, seen):
     """The positive control: the same trace, where PFEDGE_ALLOW_TELEMETRY lets libraries do as they like."""
