@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
+from pfedge_runtime.engines import usable_threads
 from pfedge_runtime.errors import UsageError
 
 
 def choose_device(name: str, gpu_id: int = 0) -> torch.device:
     """Return the torch device called `auto` (GPU `gpu_id`, else the CPU), `cpu`, `cuda` or `cuda:<i>`.
+
+    From then on torch keeps to the processors' time that a container has; it sees the cores, but not the quota.
 
     Raises:
         UsageError: the name is unknown, or there is no such GPU.
@@ -22,6 +27,8 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         message = f"device {name} was asked for, but torch sees {torch.cuda.device_count()} GPUs"
         raise UsageError(message)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), usable_threads()))
     return torch.device(name)
 
 

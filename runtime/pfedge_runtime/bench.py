@@ -202,7 +202,10 @@ def cold_start(path: Path, device: str, threads: int = 0) -> ColdStart:
     """
     started = time.perf_counter()
     done = subprocess.run(  # noqa: S603 -- our own interpreter and program
-        [sys.executable, "-c", COLD_START, str(path), device, str(threads)], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-c", COLD_START, str(path), device, str(threads)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     process = (time.perf_counter() - started) * 1e3
     if done.returncode:

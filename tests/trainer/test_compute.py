@@ -45,3 +45,18 @@ def test_bf16_only_where_it_pays(monkeypatch, capabilities, expected):
 def test_unknown_precision_is_refused():
     with pytest.raises(UsageError, match="unknown precision"):
         choose_autocast("fp8", torch.device("cpu"))
+
+
+def test_torch_keeps_to_the_quota_unless_told_otherwise(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr("pfedge.compute.usable_threads", lambda: 1)
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        choose_device("cpu")
+        assert torch.get_num_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        choose_device("cpu")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -233,3 +233,7 @@ def test_ctrl_c_of_the_command_line_saves_and_resumes(tmp_path, tiny_vit, colour
     assert errors.strip().endswith("the same command with --resume goes on")
     assert "Traceback" not in errors
     assert (tmp_path / "run" / "resume.safetensors").is_file()
+
+
+def test_one_excluded_class_is_one():
+    assert TrainConfig(exclude="10").exclude == ("10",)
