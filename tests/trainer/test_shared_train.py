@@ -236,4 +236,4 @@ def test_ctrl_c_of_the_command_line_saves_and_resumes(tmp_path, tiny_vit, colour
 
 
 def test_one_excluded_class_is_one():
-    assert TrainConfig(exclude="10").exclude == ("10",)
+    assert SharedConfig(exclude="10").exclude == ("10",)
