@@ -1,7 +1,7 @@
 """Attack: whatever library pfedge runs on calls its maker, or keeps notes below HOME.
 
 Resisted: every verb runs under `strace`, with HOME an empty folder and no variable that a CI sets (libraries are quiet
-there). No socket but one to this machine's own name service, no look at the list of name servers, and nothing is
+there). No socket but to this machine's own services, no look at the list of name servers, and nothing is
 written outside the folders that the verb was given. The controls show that `strace` sees what the libraries would do.
 """
 
@@ -26,7 +26,7 @@ CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 HALF = re.compile(r"<\.\.\. \w+ resumed>")
 NAMES = re.compile(r"/etc/(resolv\.conf|hosts)\b")  # who looks at them is about to resolve a name
 OWN = ("/dev/null/", "/dev/shm/", "/dev/tty/", "/proc/")  # noqa: S108 -- semaphores; they go with the process
-NAME_SERVICE = "/var/run/nscd/socket"
+LOCAL = ("/var/run/nscd/socket", "/run/uuidd/request")  # this machine's own: who a user is, and a number for uuid1
 MAKES = re.compile(r"(mkdir|creat|mknod|rename|link|symlink)(at|at2)?")
 
 
@@ -115,7 +115,7 @@ def is_network(name, call):
         return bool(NAMES.search(call))
     if name == "socket":
         return "AF_UNIX" not in call
-    return name in {"connect", "sendto", "bind"} and "AF_" in call and NAME_SERVICE not in call
+    return name in {"connect", "sendto", "bind"} and "AF_" in call and not any(place in call for place in LOCAL)
 
 
 def makes_file(name, call):
