@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pfedge_export.parity import bank_sizes
 from pfedge_runtime import Bundle, PromptBank, read_image
 from pfedge_runtime.engines import OnnxRuntimeEngine
-from pfedge_runtime.inputs import IMAGE_SUFFIXES, find_files
+from pfedge_runtime.inputs import find_files
 
 BATCH = 32
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, nargs="+", help="files or folders")
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    files = [file for path in options.images for file in find_files(path, IMAGE_SUFFIXES)]
+    files = [file for path in options.images for file in find_files(path, "image").files]
     images = np.stack([bundle.manifest.preprocess(read_image(file)) for file in files])
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(bundle.graph_path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -28,7 +28,7 @@ from pfedge_runtime.device import DeviceState
 from pfedge_runtime.engines import Engine, Outputs, open_engine
 from pfedge_runtime.errors import InputError, PfedgeError, ProviderError, UsageError
 from pfedge_runtime.forgetting import recover_or_say
-from pfedge_runtime.inputs import Frame, read_files
+from pfedge_runtime.inputs import Frame, LeftOut, read_files
 
 BATCH_SIZE = 32
 
@@ -267,6 +267,7 @@ class Classifier:
         frame: Frame = None,
         max_pixels: int | None = None,
         on_error: Callable[[PfedgeError], None] | None = None,
+        on_left_out: Callable[[LeftOut], None] = lambda _: None,
     ) -> Iterator[Prediction]:
         """Predict files (images, or sounds for an audio bundle) and all of them below folders, in batches, in order.
 
@@ -276,6 +277,7 @@ class Classifier:
                 sources then end in `#frame`.
             max_pixels: refuse an image of more; None is Pillow's limit, 89 million.
             on_error: called for each path or file that cannot be read, which is then left out; None raises.
+            on_left_out: called for each folder, with what it holds besides data.
 
         Raises:
             UsageError: `frame` is neither a number from 1 nor `all`.
@@ -283,7 +285,9 @@ class Classifier:
             MissingExtraError: a DICOM file without the extra `dicom`, a sound without `audio`, and `on_error` is None.
         """
         preprocess = self.bundle.manifest.preprocess
-        found = read_files(as_paths(paths), preprocess, frame=frame, max_pixels=max_pixels, on_error=on_error)
+        found = read_files(
+            as_paths(paths), preprocess, frame=frame, max_pixels=max_pixels, on_error=on_error, on_left_out=on_left_out
+        )
         while batch := list(islice(found, self._batch_size)):
             sources, inputs = zip(*batch, strict=True)
             yield from self.predict(np.stack(inputs), sources=sources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from pfedge.cli.options import BundleOption, DeviceOption, FrameOption, MaxPixel
 from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import warn
 from pfedge_runtime.errors import PfedgeError
+
+if TYPE_CHECKING:
+    from pfedge_runtime.inputs import LeftOut
 
 
 def predict(
@@ -54,7 +57,14 @@ def predict(
         unreadable += 1
         say(f"error: {error}", err=True)
 
-    for prediction in classifier.predict_files(paths, frame=asked, max_pixels=max_pixels, on_error=report):
+    def say_left_out(left_out: LeftOut) -> None:
+        if said := left_out.describe():
+            typer.echo(said, err=True)
+
+    found = classifier.predict_files(
+        paths, frame=asked, max_pixels=max_pixels, on_error=report, on_left_out=say_left_out
+    )
+    for prediction in found:
         if as_json:
             print_json(prediction.to_json())
         elif prediction.abstained:

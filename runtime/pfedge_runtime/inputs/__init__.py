@@ -8,38 +8,42 @@
 | `picture` | the pixel types of ordinary images, their frames and pages |
 | `dicom`, `dicom_rendering`, `dicom_lut` | decoding DICOM; modality, VOI, presentation; lookup tables |
 | `image`, `audio` | one file to one input, or to one a frame |
-| `preprocess` | what a manifest says of inputs; files and folders |
+| `finding` | what of a folder is data |
+| `preprocess` | what a manifest says of inputs |
 
 May import: `files`, `errors`.
 """
 
-from pfedge_runtime.inputs.audio import SOUND_SUFFIXES, AudioPreprocess, read_sound
-from pfedge_runtime.inputs.image import IMAGE_SUFFIXES, RESAMPLING, ImagePreprocess, read_frames, read_image
+from pfedge_runtime.inputs.audio import AudioPreprocess, read_sound
+from pfedge_runtime.inputs.finding import Found, LeftOut, find_files, is_foreign_folder, kind_of, search
+from pfedge_runtime.inputs.image import RESAMPLING, ImagePreprocess, read_frames, read_image
 from pfedge_runtime.inputs.pixels import Pixels, allow_pixels
 from pfedge_runtime.inputs.preprocess import (
     Frame,
     Preprocess,
-    find_files,
     preprocess_from_json,
     preprocess_to_json,
     read_files,
 )
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "RESAMPLING",
-    "SOUND_SUFFIXES",
     "AudioPreprocess",
+    "Found",
     "Frame",
     "ImagePreprocess",
+    "LeftOut",
     "Pixels",
     "Preprocess",
     "allow_pixels",
     "find_files",
+    "is_foreign_folder",
+    "kind_of",
     "preprocess_from_json",
     "preprocess_to_json",
     "read_files",
     "read_frames",
     "read_image",
     "read_sound",
+    "search",
 ]

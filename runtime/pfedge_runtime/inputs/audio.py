@@ -24,7 +24,6 @@ from pfedge_runtime.errors import InputError, MissingExtraError
 
 Features = NDArray[np.float32]
 
-SOUND_SUFFIXES = frozenset({".wav", ".ogg", ".flac"})
 WINDOW_SECONDS = 0.025
 HOP_SECONDS = 0.010
 PREEMPHASIS = 0.97
@@ -71,7 +70,6 @@ class AudioPreprocess:
     kind: ClassVar[str] = "audio"
     input_name: ClassVar[str] = "features"
     dtype: ClassVar[str] = "float32"
-    suffixes: ClassVar[frozenset[str]] = SOUND_SUFFIXES
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -24,7 +24,6 @@ from pfedge_runtime.inputs.picture import Picture
 from pfedge_runtime.inputs.pixels import Pixels, choose_frame
 from pfedge_runtime.inputs.quiet import quiet
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -53,7 +52,6 @@ class ImagePreprocess:
     kind: ClassVar[str] = "image"
     input_name: ClassVar[str] = "images"
     dtype: ClassVar[str] = "uint8"
-    suffixes: ClassVar[frozenset[str]] = IMAGE_SUFFIXES
 
     @property
     def shape(self) -> tuple[int, int, int]:

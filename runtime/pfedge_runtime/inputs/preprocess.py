@@ -1,7 +1,7 @@
 """From a file to what the graph takes, whatever the file holds.
 
     preprocess = preprocess_from_json(manifest["preprocess"])
-    for file in find_files(Path("scans"), preprocess.suffixes):
+    for file in find_files(Path("scans"), preprocess.kind).files:
         preprocess(preprocess.read(file))         # one input of the graph, without its batch dimension
 
 Images and audio each have a module; both are a `Preprocess`.
@@ -16,9 +16,9 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from pfedge_runtime.arguments import Texts, as_texts
 from pfedge_runtime.errors import BundleError, InputError, MissingExtraError, PfedgeError, UsageError
 from pfedge_runtime.inputs.audio import AudioPreprocess
+from pfedge_runtime.inputs.finding import LeftOut, find_files
 from pfedge_runtime.inputs.image import ImagePreprocess
 
 Frame = int | Literal["all"] | None  # a frame's number from 1, each frame, or the only one
@@ -44,10 +44,6 @@ class Preprocess(Protocol):
     @property
     def dtype(self) -> str:
         """The NumPy name of the input's dtype."""
-
-    @property
-    def suffixes(self) -> frozenset[str]:
-        """File suffixes that are looked for in folders, in lower case."""
 
     def read(self, path: Path, /, *, frame: int | None = None, max_pixels: int | None = None) -> Any:  # noqa: ANN401 -- pixels or a sound
         """Decode a file.
@@ -106,6 +102,7 @@ def read_files(
     frame: Frame = None,
     max_pixels: int | None = None,
     on_error: Callable[[PfedgeError], None] | None = None,
+    on_left_out: Callable[[LeftOut], None] = lambda _: None,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the name and the input of every file at the paths and below them, in order.
 
@@ -115,6 +112,7 @@ def read_files(
         frame: which frame of each file; `all` gives one input a frame. Names then end in `#frame`.
         max_pixels: refuse an image of more; None is Pillow's limit.
         on_error: called for each path or file that cannot be read, which is then left out; None raises.
+        on_left_out: called for each folder, with what it holds besides data.
 
     Raises:
         UsageError: `frame` is neither a number from 1 nor `all`.
@@ -126,11 +124,12 @@ def read_files(
         raise UsageError(message)
     for path in paths:
         try:
-            files = find_files(Path(path), preprocess.suffixes)
+            found = find_files(Path(path), preprocess.kind)
         except InputError as error:
             _report(error, on_error)
             continue
-        for file in files:
+        on_left_out(found.left_out)
+        for file in found.files:
             try:
                 for name, decoded in _frames_of(file, preprocess, frame, max_pixels):
                     yield name, preprocess(decoded)
@@ -152,22 +151,3 @@ def _report(error: PfedgeError, on_error: Callable[[PfedgeError], None] | None) 
     if on_error is None:
         raise error
     on_error(error)
-
-
-def find_files(path: Path, suffixes: Texts) -> list[Path]:
-    """Return the files at `path`: itself if it is a file, else all below it with one of the suffixes, sorted.
-
-    Raises:
-        InputError: nothing is there, or a folder holds no such file.
-    """
-    suffixes = as_texts(suffixes)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        message = f"no such file or folder: {path}"
-        raise InputError(message)
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-    if not found:
-        message = f"nothing to read below {path}; known suffixes are {' '.join(sorted(suffixes))}"
-        raise InputError(message)
-    return found
