@@ -15,6 +15,7 @@ from pfedge.backbone.backbone import (
 )
 from pfedge.backbone.blocks import attend_one_way, one_way, take_apart
 from pfedge.backbone.embedding import DEFAULT_DIM, Embedding, EmbeddingSpec, describe_embedding, load_embedding
+from pfedge.backbone.preprocessor import plain_preprocessor
 
 __all__ = [
     "DEFAULT_BACKBONES",
@@ -28,6 +29,7 @@ __all__ = [
     "load_backbone",
     "load_embedding",
     "one_way",
+    "plain_preprocessor",
     "take_apart",
     "transformers4_name",
 ]

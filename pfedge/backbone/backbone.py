@@ -145,13 +145,19 @@ class Backbone(nn.Module):
         return tokens
 
 
-def load_backbone(name: str = DEFAULT_BACKBONES["image"], *, image_size: int | None = None) -> Backbone:
+def load_backbone(
+    name: str = DEFAULT_BACKBONES["image"],
+    *,
+    image_size: int | None = None,
+    preprocessor: dict[str, Any] | None = None,
+) -> Backbone:
     """Load a `ViTModel`, `Dinov2Model` or `ASTModel`.
 
     Args:
         name: a hub name, a local folder in Hugging Face layout, or `builtin:micro`.
         image_size: side in pixels of the images it will see; position embeddings are interpolated
             (bicubic, as Dosovitskiy et al., arXiv 2010.11929, section 3.2) where it differs from its own.
+        preprocessor: in place of its `preprocessor_config.json`, see `plain_preprocessor`.
 
     Raises:
         BackboneError: it cannot be found, downloaded or read, is of another kind, or the size does not fit.
@@ -175,7 +181,10 @@ def load_backbone(name: str = DEFAULT_BACKBONES["image"], *, image_size: int | N
         if config.model_type not in FAMILIES:
             message = f"backbone {name} is a {config.model_type!r} model; pfedge handles {', '.join(FAMILIES)}"
             raise BackboneError(message)
-        preprocessor = read_preprocessor(source)
+        if preprocessor is None:
+            preprocessor = read_preprocessor(source)
+        elif "size" not in preprocessor:
+            preprocessor = {**preprocessor, "size": getattr(config, "image_size", None)}
         architecture = getattr(transformers, FAMILIES[config.model_type])
         extra = {"add_pooling_layer": False} if config.model_type == "vit" else {}
         vit, info = architecture.from_pretrained(

@@ -7,6 +7,7 @@ image_preprocess(config, name=..., patch_size=16, image_size=None)
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,49 @@ def read_preprocessor(source: str) -> dict[str, Any]:
     """Read the file from a local folder or the hub.
 
     Raises:
-        OSError: it is missing or cannot be fetched.
+        BackboneError: a local folder lacks it.
+        OSError: it cannot be fetched.
         ValueError: it is not JSON.
     """
     if Path(source).is_dir():
         path = Path(source) / PREPROCESSOR
+        if not path.is_file():
+            message = (
+                f"backbone {source} lacks {PREPROCESSOR}, which says how its images were prepared: its JSON holds "
+                "image_mean and image_std (three numbers each), size, and resample. Add the file, or say it with "
+                "--mean --std --interpolation"
+            )
+            raise BackboneError(message)
     else:
         from huggingface_hub import hf_hub_download
 
         path = Path(hf_hub_download(source, PREPROCESSOR))
     value: dict[str, Any] = json.loads(path.read_text())
     return value
+
+
+def plain_preprocessor(mean: Sequence[float], std: Sequence[float], interpolation: str) -> dict[str, Any]:
+    """Return what stands in for a missing `preprocessor_config.json` of a backbone that sees images.
+
+    Args:
+        mean: of the red, green and blue values that it was trained on, 0 to 1; one for all of them will do.
+        std: their standard deviations, likewise.
+        interpolation: `nearest`, `bilinear`, `bicubic` or `lanczos`.
+
+    Raises:
+        UsageError: there are neither one nor three numbers, a deviation is not positive, or no such interpolation.
+    """
+    if len(mean) not in {1, 3} or len(std) not in {1, 3} or min(std) <= 0:
+        message = "--mean and --std take one number or three, for red, green and blue; those of --std above 0"
+        raise UsageError(message)
+    if interpolation not in RESAMPLING:
+        message = f"--interpolation is one of {', '.join(RESAMPLING)}, not {interpolation!r}"
+        raise UsageError(message)
+    return {
+        "image_mean": list(mean) * (3 // len(mean)),
+        "image_std": list(std) * (3 // len(std)),
+        "resample": int(RESAMPLING[interpolation]),
+    }
 
 
 def image_preprocess(

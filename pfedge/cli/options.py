@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+import click
 import typer
+from click.core import ParameterSource
 
 from pfedge.cli.panels import DATA
 from pfedge_runtime.errors import UsageError
 
+DEFAULT_BUNDLE = Path("bundle")
+BundleArgument = Annotated[
+    Path | None, typer.Argument(metavar="[BUNDLE]", help="The bundle's folder; as --bundle.", show_default=False)
+]
 BundleOption = Annotated[Path, typer.Option("--bundle", "-b", envvar="PFEDGE_BUNDLE", help="The bundle's folder.")]
 DeviceOption = Annotated[
     str,
@@ -20,6 +26,16 @@ DataRootOption = Annotated[
     typer.Option(
         help="Folder that holds the files of a known data set.",
         show_default="~/.medmnist for MedMNIST",
+        rich_help_panel=DATA,
+    ),
+]
+ClassesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        "--class-names",
+        help="Class names, one a line, in the order of their ids: of the folders, or of an .npz's labels.",
+        show_default="the folders, sorted; those of the .npz",
         rich_help_panel=DATA,
     ),
 ]
@@ -71,6 +87,23 @@ def parse_frame(text: str | None) -> int | Literal["all"] | None:
         return int(text)
     message = f"--frame takes a number from 1, or all; got {text!r}"
     raise UsageError(message)
+
+
+def choose_bundle(argument: Path | None, option: Path) -> Path:
+    """Return the bundle of a verb that takes it in both forms: the argument, where it is given, else the option.
+
+    Args:
+        argument: `BundleArgument`.
+        option: `BundleOption`, which may come from the environment or be its default; an argument goes before those.
+
+    Raises:
+        UsageError: both were typed, and differ.
+    """
+    typed = click.get_current_context().get_parameter_source("bundle") is ParameterSource.COMMANDLINE
+    if argument is not None and typed and argument != option:
+        message = f"two bundles are given, {argument} and --bundle {option}: give one"
+        raise UsageError(message)
+    return option if argument is None else argument
 
 
 def require_data_type(asked: str | None, kind: str, dataset: str) -> str:

@@ -11,6 +11,7 @@ the path of a folder of images or sounds (`pfedge.data.files`). A folder that is
 It may import `pfedge.errors` and what the runtime knows of inputs; it knows nothing of backbones.
 """
 
+from pfedge.data.classes import difference, read_classes, require_same
 from pfedge.data.dataset import Dataset, Split
 from pfedge.data.loading import data_kind, load_dataset
 from pfedge.data.pool import POOL_LIMIT, TEST, TRAIN, VAL, Pool, split_digest
@@ -25,7 +26,10 @@ __all__ = [
     "Pool",
     "Split",
     "data_kind",
+    "difference",
     "load_dataset",
+    "read_classes",
+    "require_same",
     "several_views",
     "split_digest",
 ]

@@ -85,4 +85,5 @@ def load_published(root: Path, *, only_esc10: bool = False, test_fold: int | Non
         file_split([files[i] for i in part], [label[targets[i]] for i in part], "audio")
         for part in split_by_fold(folds, test_fold)
     )
-    return Dataset("esc10" if only_esc10 else root.resolve().name, tuple(classes.values()), train, val, test, "audio")
+    name = "esc10" if only_esc10 else root.resolve().name
+    return Dataset(name, tuple(classes.values()), train, val, test, kind="audio", root=root)

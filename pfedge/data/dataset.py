@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pfedge.errors import DataError
 from pfedge_runtime.bundle import find_class
+from pfedge_runtime.errors import InputError
 from pfedge_runtime.inputs import Pixels, Preprocess
 
 MEMORY_BYTES = 4 * 2**30
@@ -27,11 +29,13 @@ class Split:
         item: gives the one at an index, decoded: an image as uint8 `[h, w, 3]`, of whatever size it has, or a
             `Sound`; or, where the split is prepared, what a backbone takes.
         sources: str `[N]`, where each comes from (a clinic, say), if that was asked for.
+        files: the N files, where each has one of its own.
     """
 
     labels: NDArray[np.int64]
     item: Callable[[int], Any]
     sources: NDArray[np.str_] | None = None
+    files: tuple[Path, ...] | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -62,7 +66,33 @@ class Split:
         index = np.flatnonzero(keep)
         item = self.item
         sources = self.sources[index] if self.sources is not None else None
-        return Split(self.labels[index], lambda position: item(int(index[position])), sources)
+        files = tuple(self.files[i] for i in index) if self.files is not None else None
+        return Split(self.labels[index], lambda position: item(int(index[position])), sources, files)
+
+    def unreadable(
+        self, preprocess: Preprocess, on_progress: Callable[[int], None] = lambda _: None
+    ) -> dict[Path, InputError]:
+        """Decode every file, and return what is wrong with those that cannot be used.
+
+        Raises:
+            MissingExtraError: a file needs an extra that is not installed.
+        """
+        found: dict[Path, InputError] = {}
+
+        def attempt(position: int) -> InputError | None:
+            try:
+                preprocess(self.item(position))
+            except InputError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor() as pool:
+            outcomes = pool.map(attempt, range(len(self)))
+            for done, (path, error) in enumerate(zip(self.files or (), outcomes, strict=False), start=1):
+                if error is not None:
+                    found[path] = error
+                on_progress(done)
+        return found
 
     def only(self, class_ids: Sequence[int]) -> Split:
         """Return the samples of these classes."""
@@ -92,6 +122,8 @@ class Dataset:
         val: what thresholds and early looks use.
         test: what is reported.
         kind: `image` or `audio`.
+        root: the folder of its files, where it is one.
+        notes: what people should know of how it was read: what was left out, and which folder was taken for a split.
     """
 
     name: str
@@ -100,6 +132,27 @@ class Dataset:
     val: Split
     test: Split
     kind: str = "image"
+    root: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """Name -> split."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def file_name(self, file: Path) -> str:
+        """Return how a file is called wherever the data set lies: its path below the data set's folder."""
+        return (file if self.root is None else file.relative_to(self.root)).as_posix()
+
+    def without(self, names: Collection[str]) -> Dataset:
+        """Return the data set without the files called so, see `file_name`."""
+
+        def rest(split: Split) -> Split:
+            if split.files is None or not names:
+                return split
+            return split.where(np.array([self.file_name(file) not in names for file in split.files], dtype=np.bool_))
+
+        return replace(self, train=rest(self.train), val=rest(self.val), test=rest(self.test))
 
     def train_on(self, split: str) -> Dataset:
         """Return the data set whose training split is `split` (`train` or `val`); the two change places.

@@ -42,6 +42,7 @@ def load_dataset(
     train_split: str | None = None,
     test_fold: int | None = None,
     source_column: str | None = None,
+    classes: tuple[str, ...] = (),
     download: bool = True,
 ) -> Dataset:
     """Load a data set by name or path.
@@ -55,6 +56,7 @@ def load_dataset(
         test_fold: the fold to test on, where a set has folds; None is the last.
         source_column: says where each input comes from: of an .npz the arrays `{train,val,test}_<column>`, of an image
             folder a column of `{train,val,test}/metadata.csv` beside its column `file_name`.
+        classes: class names in the order of their ids, of a folder or an .npz; empty takes those that it has.
         download: fetch a missing MedMNIST file.
 
     Raises:
@@ -70,18 +72,21 @@ def load_dataset(
     elif name in AUDIO_SETS:
         dataset = load_audio(name, root=data_root, test_fold=test_fold)
     elif path.suffix == ".npz":
-        dataset = load_npz(path, source_column=source_column)
+        dataset = load_npz(path, classes or None, source_column=source_column)
     elif path.is_dir():
         published = is_published_audio(path)
         dataset = (
             load_published(path, test_fold=test_fold)
             if published
-            else load_folder(path, test_fold=test_fold, source_column=source_column)
+            else load_folder(path, test_fold=test_fold, source_column=source_column, classes=classes)
         )
     else:
         message = f"no data set {name!r}: not a folder, not an .npz, and not among {', '.join(KNOWN)}"
         raise DataError(message)
     if source_column is not None and dataset.train.sources is None:
         message = f"{name} has no column {source_column!r}: sources come with an .npz or a folder with metadata.csv"
+        raise DataError(message)
+    if classes and dataset.classes != classes:
+        message = f"{name} has class names of its own: a list of classes is for a folder or an .npz"
         raise DataError(message)
     return dataset.train_on(train_split or "train")

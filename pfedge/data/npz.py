@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pfedge.data.dataset import Dataset, from_arrays, require_labels
 from pfedge.errors import DataError
+from pfedge_runtime.spelling import composed
 
 SPLITS = ("train", "val", "test")
 
@@ -30,7 +31,8 @@ def load_npz(path: Path, classes: tuple[str, ...] | None = None, *, source_colum
     if classes is None:
         named = arrays.get("classes")
         top = max(int(arrays[f"{split}_labels"].max(initial=0)) for split in SPLITS)
-        classes = tuple(map(str, named)) if named is not None else tuple(str(i) for i in range(top + 1))
+        names = map(str, named) if named is not None else map(str, range(top + 1))
+        classes = tuple(map(composed, names))
     train, val, test = (
         from_arrays(
             arrays[f"{split}_images"], arrays[f"{split}_labels"], classes=len(classes), source=f"{path} ({split})"
@@ -53,7 +55,7 @@ def _sources(
     if values is None or values.size != count:
         message = f"{path} has no array {split}_{column} with one value an image"
         raise DataError(message)
-    return values.reshape(-1).astype(np.str_)
+    return np.array([composed(str(value)) for value in values.reshape(-1)], dtype=np.str_)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:

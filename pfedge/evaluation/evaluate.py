@@ -16,6 +16,7 @@ from pfedge.evaluation.settings import EvalSettings
 from pfedge.guarantees import Model, guarantee_of, load_model
 from pfedge.guarantees.shared import PromptBankModel
 from pfedge.runs import Run
+from pfedge_runtime.spelling import composed
 
 
 def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evaluation | OnePassEvaluation:
@@ -29,7 +30,9 @@ def evaluate_run(path: Path, settings: EvalSettings, console: Console) -> Evalua
     """
     run, model, dataset = _open(path, settings, console)
     dataset.require_kind(model.backbone.preprocess, backbone=model.backbone.name)
-    if dataset.classes != run.config.classes:
+    for note in dataset.notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    if [*map(composed, dataset.classes)] != [*map(composed, run.config.classes)]:
         message = f"{dataset.name} has classes {list(dataset.classes)}, the run has {list(run.config.classes)}"
         raise DataError(message)
     if guarantee_of(run).prompt_modes:
@@ -59,6 +62,7 @@ def _open(path: Path, settings: EvalSettings, console: Console) -> tuple[Run, Mo
         model.backbone.image_size,
         dataset=settings.dataset,
         data_root=settings.data_root,
+        classes=settings.classes,
         download=settings.download,
     )
     return run, model, dataset

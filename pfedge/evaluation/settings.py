@@ -12,6 +12,7 @@ class EvalSettings:
 
     Attributes:
         dataset: to test on; None is the run's.
+        classes: class names in the order of their ids, of a folder or an .npz; empty takes those of training.
         model_name: where the backbone is now; None is where it was in training.
         data_root: where MedMNIST files lie.
         save_dir: where results go; None is beside the run.
@@ -43,3 +44,4 @@ class EvalSettings:
     precision: str = "auto"
     batch_size: int = 32
     download: bool = True
+    classes: tuple[str, ...] = ()

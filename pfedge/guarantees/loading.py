@@ -19,7 +19,9 @@ def backbone_of(run: Run, model_name: str | None = None) -> Backbone:
     """
     name = model_name or run.config.train.model_name
     try:
-        backbone = load_backbone(name, image_size=run.config.train.image_size)
+        backbone = load_backbone(
+            name, image_size=run.config.train.image_size, preprocessor=run.config.train.preprocessor
+        )
     except BackboneError as error:
         message = f"{error} (a run needs the backbone it was trained on: say where it is with --model-name)"
         raise BackboneError(message) from error

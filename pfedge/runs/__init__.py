@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pfedge.runs.config import RunConfig, TrainConfig
     from pfedge.runs.metrics import EpochRecord, Metrics
-    from pfedge.runs.run import AUDIT, MODEL, RESUME, Run, RunFile
+    from pfedge.runs.run import AUDIT, MODEL, RESUME, UNREADABLE, Run, RunFile
     from pfedge.runs.sweep import sweep_runs
 
 __all__ = [
     "AUDIT",
     "MODEL",
     "RESUME",
+    "UNREADABLE",
     "EpochRecord",
     "Metrics",
     "Run",
@@ -36,6 +37,7 @@ _HOMES = {
     "AUDIT": "run",
     "MODEL": "run",
     "RESUME": "run",
+    "UNREADABLE": "run",
     "EpochRecord": "metrics",
     "Metrics": "metrics",
     "Run": "run",

@@ -35,6 +35,11 @@ class TrainConfig:
         test_fold: the fold to test on, where the data set has folds; None is the last.
         exclude: classes (ids or names) trained without, as if they had never been.
         train_limit: at most so many training images; 0 is all.
+        val_limit: likewise of those for thresholds and early looks.
+        test_limit: likewise of those that training reports at its end.
+        classes: class names in the order of their ids, of a folder or an .npz; empty takes those that it has.
+        preprocessor: what a backbone without `preprocessor_config.json` is given in its place: see
+            `pfedge.backbone.plain_preprocessor`.
         embedding_blocks: `isolated` and `exact`: after which blocks; empty is every second one from the middle.
         embedding_dim: `isolated` and `exact`: E; 0 is all that the blocks give, None is that under `isolated` and 768
             under `exact`, whose rows grow with its square.
@@ -62,6 +67,10 @@ class TrainConfig:
     shrinkage: float = 0.1
     source_column: str | None = None
     views: int = 1
+    val_limit: int = 0
+    test_limit: int = 0
+    classes: tuple[str, ...] = ()
+    preprocessor: dict[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         """Take one excluded class for one."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pfedge.data import Dataset, load_dataset
+from pfedge.data import Dataset, difference, load_dataset, require_same
 from pfedge.errors import RunError
 from pfedge.runs.config import RunConfig
 from pfedge.runs.metrics import EpochRecord, Metrics
@@ -33,6 +34,7 @@ CONFIG = "config.json"
 METRICS = "metrics.json"
 RESUME = "resume.safetensors"
 AUDIT = "audit"
+UNREADABLE = "unreadable.txt"
 Tensors = dict[str, Tensor]
 
 
@@ -93,6 +95,9 @@ class Run:
             if changed or before.backbone_digest != config.backbone_digest:
                 message = f"cannot resume {folder}: it was begun with another {', '.join(changed) or 'backbone'}"
                 raise RunError(message)
+            if differs := difference(before.classes, config.classes):
+                message = f"cannot resume {folder}: its class ids are not those of the data now: {differs}"
+                raise RunError(message)
         elif not overwrite and (run.model_file.exists() or state.exists()):
             hint = "--resume continues it, " if state.exists() else ""
             message = f"{folder} already holds a run: {hint}--overwrite replaces it, --out names another folder"
@@ -132,22 +137,47 @@ class Run:
         *,
         dataset: str | None = None,
         data_root: Path | None = None,
+        classes: tuple[str, ...] = (),
         download: bool = True,
     ) -> Dataset:
-        """Load the data set trained on, or another one, in the size and folds of training.
+        """Load the data set trained on, or another one, in the size, folds and class ids of training.
+
+        Files that training left out as unreadable are left out again.
 
         Raises:
-            DataError: it cannot be used.
+            DataError: it cannot be used, or its class ids mean something else.
         """
         train = self.config.train
-        return load_dataset(
+        loaded = load_dataset(
             dataset or train.dataset,
             image_size=image_size,
             data_root=data_root,
             size=train.size,
             test_fold=train.test_fold,
+            classes=classes or train.classes,
             download=download,
         )
+        require_same(self.config.classes, loaded.classes, name=loaded.name)
+        return loaded.without(self.unreadable())
+
+    def unreadable(self) -> frozenset[str]:
+        """Return the files that it was trained without because they cannot be read, as the data set names them."""
+        path = self.folder / UNREADABLE
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            return frozenset(json.loads(line)["file"] for line in lines)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            message = f"{path} is damaged: {error}"
+            raise RunError(message) from error
+
+    def write_unreadable(self, reasons: Mapping[str, str]) -> None:
+        """Write `unreadable.txt`, a line of JSON for each file: what it is called and what is wrong with it."""
+        lines = [json.dumps({"file": file, "reason": reason}) for file, reason in sorted(reasons.items())]
+        path = self.folder / UNREADABLE
+        if lines:
+            write_atomic(path, ("\n".join(lines) + "\n").encode())
+        else:
+            path.unlink(missing_ok=True)
 
     def read_model(self) -> RunFile:
         """Read what was trained.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,11 +28,12 @@ from pfedge.data import Dataset, Split, load_dataset
 from pfedge.errors import DataError
 from pfedge.interrupt import StopRequest
 from pfedge.progress import bars
-from pfedge.runs import EpochRecord, Metrics, Run, RunConfig, TrainConfig
+from pfedge.runs import UNREADABLE, EpochRecord, Metrics, Run, RunConfig, TrainConfig
 from pfedge.training.metrics import accuracy_of, confusion_matrix
 from pfedge.training.plots import plot_confusion, plot_training
 from pfedge.training.settings import TrainSettings
 from pfedge.version import versions
+from pfedge_runtime.inputs import Preprocess
 
 SAVE_SECONDS = 300.0
 
@@ -50,6 +51,7 @@ class TrainingSession:
         backbone: the frozen transformer.
         dataset: what is trained on: without the classes excluded, and no more than asked for.
         class_ids: the classes that have something to train on; each gets a row.
+        unreadable: files that were left out, as the data set names them -> what is wrong with them.
     """
 
     config: TrainConfig
@@ -60,6 +62,7 @@ class TrainingSession:
     backbone: Backbone
     dataset: Dataset
     class_ids: tuple[int, ...]
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, config: TrainConfig, settings: TrainSettings, console: Console) -> TrainingSession:
@@ -71,10 +74,20 @@ class TrainingSession:
         device = choose_device(settings.device, settings.gpu_id)
         autocast = choose_autocast(settings.precision, device)
         torch.manual_seed(config.seed)
-        backbone = load_backbone(config.model_name, image_size=config.image_size)
+        backbone = load_backbone(config.model_name, image_size=config.image_size, preprocessor=config.preprocessor)
         dataset = open_dataset(config, settings, backbone)
+        for note in dataset.notes:
+            console.print(note, highlight=False, soft_wrap=True, markup=False)
+        unreadable = find_unreadable(dataset, backbone.preprocess, console)
+        if unreadable and not settings.skip_unreadable:
+            message = (
+                f"{len(unreadable)} files of {dataset.name} cannot be used: {'; '.join(unreadable.values())}. "
+                "Mend or remove them, or train without them: --skip-unreadable"
+            )
+            raise DataError(message)
+        dataset = dataset.without(unreadable)
         class_ids = require_classes(dataset)
-        return cls(config, settings, console, device, autocast, backbone, dataset, class_ids)
+        return cls(config, settings, console, device, autocast, backbone, dataset, class_ids, unreadable)
 
     def create_run(self, embedding: Embedding | None = None) -> Run:
         """Begin the run folder, or go on with an interrupted run of the same configuration.
@@ -95,7 +108,9 @@ class TrainingSession:
             embedding=None if embedding is None else describe_embedding(embedding),
         )
         own = self.settings
-        return Run.create(own.out, described, resume=own.resume, overwrite=own.overwrite)
+        run = Run.create(own.out, described, resume=own.resume, overwrite=own.overwrite)
+        run.write_unreadable(self.unreadable)
+        return run
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -105,6 +120,8 @@ class TrainingSession:
         """Print what is about to be trained, and which classes get no row."""
         dataset = self.dataset
         self.say(f"{dataset.name}: {what}")
+        if self.unreadable:
+            self.say(f"{len(self.unreadable)} files cannot be used and are left out: see {UNREADABLE} in the run")
         excluded = [dataset.class_id(text) for text in self.config.exclude]
         for class_id, name in enumerate(dataset.classes):
             if class_id in excluded:
@@ -177,12 +194,30 @@ def open_dataset(config: TrainConfig, settings: TrainSettings, backbone: Backbon
         train_split=config.train_split,
         test_fold=config.test_fold,
         source_column=config.source_column,
+        classes=config.classes,
         download=settings.download,
     )
     dataset.require_kind(backbone.preprocess, backbone=backbone.name)
     excluded = [dataset.class_id(text) for text in config.exclude]
     sample = dataset.train.sample(config.train_limit, config.seed)  # first: without a class means the same others
-    return replace(dataset, train=sample.where(~np.isin(sample.labels, excluded)))
+    return replace(
+        dataset,
+        train=sample.where(~np.isin(sample.labels, excluded)),
+        val=dataset.val.sample(config.val_limit, config.seed),
+        test=dataset.test.sample(config.test_limit, config.seed),
+    )
+
+
+def find_unreadable(dataset: Dataset, preprocess: Preprocess, console: Console) -> dict[str, str]:
+    """Decode every file of a data set, and return the names of those that cannot be used -> what is wrong."""
+    found: dict[str, str] = {}
+    with bars(console) as progress:
+        for name, split in dataset.splits.items():
+            if split.files is not None:
+                bar = progress.add_task(f"checking {name}", total=len(split))
+                broken = split.unreadable(preprocess, _completed(progress, bar))
+                found |= {dataset.file_name(file): str(error) for file, error in broken.items()}
+    return found
 
 
 def require_classes(dataset: Dataset) -> tuple[int, ...]:

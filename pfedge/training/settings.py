@@ -27,6 +27,7 @@ class TrainSettings:
         eval_limit: images of each such measurement; 0 is all.
         eval_split: the split measured on, `val` or `test`.
         cache: `isolated`: where keys and values are kept: `auto`, `memory`, `disk` or `none` (computed every epoch).
+        skip_unreadable: train without files that cannot be read, and list them in the run; else they are an error.
 
     Raises:
         UsageError: there is no such evaluation split.
@@ -46,6 +47,7 @@ class TrainSettings:
     eval_limit: int = 200
     eval_split: str = "val"
     cache: str = "auto"
+    skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would only fail after the first epoch."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,6 +81,7 @@ class BaselineData:
         model_name: the backbone: hub name, local folder or `builtin:micro`.
         image_size: side in pixels; None is the backbone's own.
         seed: of every random choice.
+        preprocessor: in place of the backbone's own, as in the run's recipe.
     """
 
     train: Split
@@ -88,6 +90,7 @@ class BaselineData:
     model_name: str
     image_size: int | None = None
     seed: int = 42
+    preprocessor: dict[str, Any] | None = field(default=None, hash=False)
 
 
 class OrdinaryModel(nn.Module):
@@ -217,7 +220,9 @@ class _Job:
         """Train from the pretrained backbone, on all classes or without some."""
         data = self.data
         model = OrdinaryModel(
-            load_backbone(data.model_name, image_size=data.image_size), data.class_ids, seed=data.seed
+            load_backbone(data.model_name, image_size=data.image_size, preprocessor=data.preprocessor),
+            data.class_ids,
+            seed=data.seed,
         )
         model = model.to(self.device)
         descend(model, self.samples(model, without=without), self.step_settings(method), epochs=self.epochs)

@@ -75,7 +75,7 @@ def contend(
         say: told about progress.
     """
     ids, forgotten = subjects.before.class_ids, subjects.forgotten
-    data = BaselineData(train, ids, forgotten, config.model_name, config.image_size, config.seed)
+    data = BaselineData(train, ids, forgotten, config.model_name, config.image_size, config.seed, config.preprocessor)
     rows: dict[str, ComparedMethod] = {}
     for method in METHODS:
         with suppress(OSError, ValueError, KeyError, TypeError):  # what is not there, or damaged, is done again

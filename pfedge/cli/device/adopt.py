@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.options import BundleOption
+from pfedge.cli.options import DEFAULT_BUNDLE, BundleArgument, BundleOption, choose_bundle
 from pfedge.cli.output import say
 from pfedge.cli.recovery import finish_decided
 
 
 def adopt(
+    folder: BundleArgument = None,
     *,
-    bundle: BundleOption = Path("bundle"),
+    bundle: BundleOption = DEFAULT_BUNDLE,
     keys: Annotated[Path | None, typer.Option(help="The keys of its sealed rows.")] = None,
     authority: Annotated[
         Path | None, typer.Option(help="Public key that may sign restorations; before anything is forgotten.")
@@ -30,6 +31,7 @@ def adopt(
     from pfedge_runtime.receipts import require_trustable, trust
     from pfedge_runtime.signing import PublicKey
 
+    bundle = choose_bundle(folder, bundle)
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     key = PublicKey.load(authority) if authority else None

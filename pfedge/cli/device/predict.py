@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pfedge.cli.options import BundleOption, DeviceOption, FrameOption, MaxPixelsOption, parse_frame
+from pfedge.cli.options import BundleOption, DeviceOption, FrameOption, MaxPixelsOption, choose_bundle, parse_frame
 from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import warn
 from pfedge_runtime.errors import PfedgeError
@@ -21,7 +21,7 @@ def predict(
         list[Path], typer.Argument(help="Images, DICOM files (extra dicom), sounds (extra audio), or folders of them.")
     ],
     *,
-    bundle: BundleOption = Path("bundle"),
+    bundle: BundleOption = DEFAULT_BUNDLE,
     device: DeviceOption = "cpu",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as there are cores.")] = 0,
@@ -59,7 +59,7 @@ def predict(
 
     def say_left_out(left_out: LeftOut) -> None:
         if said := left_out.describe():
-            typer.echo(said, err=True)
+            say(said, err=True)
 
     found = classifier.predict_files(
         paths, frame=asked, max_pixels=max_pixels, on_error=report, on_left_out=say_left_out

@@ -13,7 +13,7 @@ from pfedge.cli.recovery import finish_decided
 
 def restore(
     *,
-    class_id: Annotated[int, typer.Option("--class", "-c", help="Class id.")],
+    class_id: Annotated[str, typer.Option("--class", "-c", help="Class id or name.")],
     authority: Annotated[Path, typer.Option(help="What the authority signed (pfedge authorize).")],
 ) -> None:
     """Lift the tombstone of a forgotten class, where an authority allowed it. It is recorded in the ledger.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
+from pfedge.cli.options import ClassesOption, DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
 from pfedge.cli.output import print_json
 from pfedge.cli.panels import DATA, HARDWARE, OUTPUT
 from pfedge.cli.recovery import finish_decided
@@ -71,6 +71,7 @@ def evaluate(
     *,
     ckpt: CkptOption = None,
     dataset: DatasetOption = None,
+    classes: ClassesOption = None,
     data_root: DataRootOption = None,
     limit: LimitOption = 0,
     download: DownloadOption = True,
@@ -108,11 +109,13 @@ def evaluate(
     with needs("train", "eval"):
         from rich.console import Console
 
-        from pfedge.data import data_kind
+        from pfedge.data import data_kind, read_classes
         from pfedge.evaluation import EvalSettings, evaluate_run
     if dataset:
         require_data_type(data_type, data_kind(dataset), dataset)
-    settings, console = from_options(EvalSettings, options, sizes=tuple(k or ())), Console(stderr=True)
+    listed = read_classes(classes) if classes else ()
+    settings = from_options(EvalSettings, options, sizes=tuple(k or ()), classes=listed)
+    console = Console(stderr=True)
     deployed = (chosen / "manifest.json").is_file()
     outcome = _evaluate_bundle(chosen, settings, console) if deployed else evaluate_run(chosen, settings, console)
     if as_json:
@@ -131,12 +134,21 @@ def _evaluate_bundle(path: Path, settings: EvalSettings, console: Console) -> Bu
         message = "a bundle does not say where its test data are: give --dataset"
         raise UsageError(message)
     finish_decided(path)
-    from pfedge.data import load_dataset
+    from pfedge.data import load_dataset, require_same
     from pfedge.evaluation import evaluate_bundle
     from pfedge_runtime.classifier import Classifier
 
     device = "cpu" if settings.device == "auto" else settings.device
     classifier = Classifier.open(path, device=device, batch_size=settings.batch_size)
     side = getattr(classifier.bundle.manifest.preprocess, "height", None)
-    data = load_dataset(settings.dataset, image_size=side, data_root=settings.data_root, download=settings.download)
+    data = load_dataset(
+        settings.dataset,
+        image_size=side,
+        data_root=settings.data_root,
+        classes=settings.classes,
+        download=settings.download,
+    )
+    require_same([entry.name for entry in classifier.bundle.manifest.classes], data.classes, name=data.name)
+    for note in data.notes:
+        typer.echo(note, err=True)
     return evaluate_bundle(classifier, data, console, limit=settings.limit)

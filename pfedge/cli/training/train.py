@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
+from pfedge.cli.options import ClassesOption, DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
 from pfedge.cli.output import print_json, say
 from pfedge.cli.panels import DATA, HARDWARE, MODEL, OUTPUT, TRAINING
 from pfedge.cli.training.options import (
@@ -26,6 +26,8 @@ from pfedge_runtime.errors import UsageError
 if TYPE_CHECKING:
     from pfedge.runs import TrainConfig
     from pfedge.training import TrainSettings
+
+Number = TypeVar("Number", int, float)
 
 ISOLATED_EXACT = "Guarantees isolated and exact"
 PROGRESS = "Progress"
@@ -52,6 +54,33 @@ ExcludeClassOption = Annotated[
 ]
 TrainLimitOption = Annotated[
     int, typer.Option(min=0, help="At most so many training images; 0: all.", rich_help_panel=DATA)
+]
+ValLimitOption = Annotated[
+    int, typer.Option(min=0, help="At most so many validation images; 0: all.", rich_help_panel=DATA)
+]
+TestLimitOption = Annotated[int, typer.Option(min=0, help="At most so many test images; 0: all.", rich_help_panel=DATA)]
+SkipUnreadableOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unreadable",
+        help="Train without files that cannot be read; the run lists them.",
+        rich_help_panel=DATA,
+    ),
+]
+MeanOption = Annotated[
+    str,
+    typer.Option(
+        help="Of a backbone's images, 0 to 1, such as 0.5 or 0.485,0.456,0.406.",
+        show_default="its preprocessor_config.json",
+        rich_help_panel=MODEL,
+    ),
+]
+StdOption = Annotated[
+    str, typer.Option(help="Likewise their standard deviations.", show_default="likewise", rich_help_panel=MODEL)
+]
+InterpolationOption = Annotated[
+    str,
+    typer.Option(help="With --mean and --std: nearest, bilinear, bicubic or lanczos.", rich_help_panel=MODEL),
 ]
 ModelNameOption = Annotated[
     str | None,
@@ -170,7 +199,11 @@ def train(
     train_split: TrainSplitOption = "train",
     test_fold: TestFoldOption = None,
     exclude_class: ExcludeClassOption = None,
+    classes: ClassesOption = None,
     train_limit: TrainLimitOption = 0,
+    val_limit: ValLimitOption = 0,
+    test_limit: TestLimitOption = 0,
+    skip_unreadable: SkipUnreadableOption = False,
     download: DownloadOption = True,
     max_pixels: MaxPixelsOption = None,
     data_type: DataTypeOption = None,
@@ -178,6 +211,9 @@ def train(
     guarantee: GuaranteeOption = "shared",
     tokens_per_class: TokensOption = 1,
     image_size: ImageSizeOption = None,
+    mean: MeanOption = "",
+    std: StdOption = "",
+    interpolation: InterpolationOption = "bilinear",
     epochs: EpochsOption = 10,
     batch_size: BatchSizeOption = 32,
     lr: LearningRateOption = None,
@@ -231,7 +267,7 @@ def train(
 def _recipe(options: Mapping[str, Any]) -> TrainConfig:
     """Return what decides what is learned; with `--add-to` under the guarantee of that run."""
     from pfedge.backbone import DEFAULT_BACKBONES
-    from pfedge.data import data_kind
+    from pfedge.data import data_kind, read_classes
     from pfedge.guarantees import find_guarantee, guarantee_of
     from pfedge.runs import Run
 
@@ -243,7 +279,24 @@ def _recipe(options: Mapping[str, Any]) -> TrainConfig:
         options,
         model_name=options["model_name"] or DEFAULT_BACKBONES[kind],
         exclude=tuple(options["exclude_class"] or ()),
-        embedding_blocks=_numbers(options["embedding_blocks"]),
+        embedding_blocks=tuple(_numbers(options["embedding_blocks"], int, "--embedding-blocks", "6,8,10,12")),
+        classes=read_classes(options["classes"]) if options["classes"] else (),
+        preprocessor=_preprocessor(options["mean"], options["std"], options["interpolation"]),
+    )
+
+
+def _preprocessor(mean: str, std: str, interpolation: str) -> dict[str, Any] | None:
+    """Return what stands in for a backbone's `preprocessor_config.json`, where it is given."""
+    from pfedge.backbone import plain_preprocessor
+
+    if not mean and not std:
+        return None
+    if not mean or not std:
+        message = "--mean and --std belong together"
+        raise UsageError(message)
+    example = "0.5 or 0.485,0.456,0.406"
+    return plain_preprocessor(
+        _numbers(mean, float, "--mean", example), _numbers(std, float, "--std", example), interpolation
     )
 
 
@@ -256,10 +309,14 @@ def _settings(options: Mapping[str, Any]) -> TrainSettings:
     return from_options(TrainSettings, options, out=options["out"] or checkpoints / name, save_dir=checkpoints)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers in `6,8,10`."""
+def _numbers(text: str, number: Callable[[str], Number], option: str, example: str) -> list[Number]:
+    """Return the numbers in `6,8,10`.
+
+    Raises:
+        UsageError: something else stands there.
+    """
     try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
+        return [number(part) for part in text.split(",")] if text else []
     except ValueError as error:
-        message = f"--embedding-blocks takes numbers such as 6,8,10,12, not {text!r}"
+        message = f"{option} takes numbers such as {example}, not {text!r}"
         raise UsageError(message) from error

@@ -52,7 +52,9 @@ class SharedWhiteBox(WhiteBox[PromptBankModel]):
         for shadow, inside in enumerate(member):
             own = replace(config, seed=step_seed(config.seed, 0, shadow))
             torch.manual_seed(own.seed)
-            backbone = load_backbone(own.model_name, image_size=own.image_size)  # anew, as LoRA changes it
+            backbone = load_backbone(  # anew, as LoRA changes it
+                own.model_name, image_size=own.image_size, preprocessor=own.preprocessor
+            )
             model = PromptBankModel(backbone, class_ids=ids, tokens_per_class=own.tokens_per_class).to(self._device)
             # published audits number the steps of shadow models from 0, and so draw other seeds than `train` does
             steps = Steps(model, new_optimizer(model, own), pool.split().where(inside), own, self._autocast)

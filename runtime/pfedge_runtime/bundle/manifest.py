@@ -19,6 +19,7 @@ from pfedge_runtime.bank import RowKey, guarantee
 from pfedge_runtime.errors import BundleError, UnknownClassError, UsageError
 from pfedge_runtime.files import canonical_json, parse_json, read_file, safe_reason
 from pfedge_runtime.inputs import Preprocess, preprocess_from_json, preprocess_to_json
+from pfedge_runtime.spelling import composed
 
 SCHEMA = "pfedge-bundle/1"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -174,6 +175,8 @@ class Manifest:
 def find_class(names: Texts, text: str) -> int:
     """Return the class id that `text` means, an id or a name, where ids are positions in `names`.
 
+    Names are compared in one Unicode spelling.
+
     >>> find_class(["cat", "dog"], "dog"), find_class(["cat", "dog"], "0")
     (1, 0)
 
@@ -181,7 +184,8 @@ def find_class(names: Texts, text: str) -> int:
         UnknownClassError: it means none, or, where names are numbers or repeat, more than one.
     """
     names = as_texts(names)
-    meant = {class_id for class_id, name in enumerate(names) if text in {str(class_id), name}}
+    asked = composed(text)
+    meant = {class_id for class_id, name in enumerate(names) if asked in {str(class_id), composed(name)}}
     known = ", ".join(f"{class_id} {name}" for class_id, name in enumerate(names))
     if not meant:
         message = f"unknown class {text!r}; known are: {known}"
@@ -200,7 +204,7 @@ def class_text(names: Texts, class_id: int) -> str:
     """
     names = as_texts(names)
     for text in (str(class_id), names[class_id]):
-        if [text in {str(other), name} for other, name in enumerate(names)].count(True) == 1:
+        if [composed(text) in {str(other), composed(name)} for other, name in enumerate(names)].count(True) == 1:
             return text
     return str(class_id)
 

@@ -15,7 +15,16 @@ May import: `files`, `errors`.
 """
 
 from pfedge_runtime.inputs.audio import AudioPreprocess, read_sound
-from pfedge_runtime.inputs.finding import Found, LeftOut, find_files, is_foreign_folder, kind_of, search
+from pfedge_runtime.inputs.finding import (
+    Found,
+    LeftOut,
+    find_files,
+    first_kind,
+    is_foreign_folder,
+    kind_of,
+    search,
+    search_beside,
+)
 from pfedge_runtime.inputs.image import RESAMPLING, ImagePreprocess, read_frames, read_image
 from pfedge_runtime.inputs.pixels import Pixels, allow_pixels
 from pfedge_runtime.inputs.preprocess import (
@@ -37,6 +46,7 @@ __all__ = [
     "Preprocess",
     "allow_pixels",
     "find_files",
+    "first_kind",
     "is_foreign_folder",
     "kind_of",
     "preprocess_from_json",
@@ -46,4 +56,5 @@ __all__ = [
     "read_image",
     "read_sound",
     "search",
+    "search_beside",
 ]

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,6 +187,29 @@ def search(folder: Path, kind: str) -> Found:
     return Found(sorted(files), left_out)
 
 
+def search_beside(folder: Path, kind: str, read: Collection[str] = ()) -> LeftOut:
+    """Return what lies in a folder beside its folders, none of which is data there; files called `read` are not it."""
+    left_out = LeftOut()
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            left_out.foreign.update([entry.name] if is_foreign_folder(entry.name) else [])
+        elif is_foreign(entry.name):
+            left_out.foreign[entry.name] += 1
+        elif entry.name not in read:
+            left_out.kinds[_why_not(entry, kind) or "beside the class folders"] += 1
+    return left_out
+
+
+def first_kind(folder: Path) -> str | None:
+    """Return whether the first data below a folder is an `image` or `audio`; None where it holds neither."""
+    for file in _walk(folder, LeftOut()):
+        named = (kind for kind, suffixes in NAMED_LIKE.items() if file.suffix.lower() in suffixes)
+        kind = kind_of(file) or next(named, None)
+        if kind is not None:
+            return kind
+    return None
+
+
 def _walk(folder: Path, left_out: LeftOut) -> Iterator[Path]:
     """Yield what is no folder; count what other programs left, and links back to a folder that was seen."""
 
@@ -219,24 +242,22 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _why_not(file: Path, kind: str) -> str | None:
-    """Return how a file that is left out is called; None where it is data."""
+    """Return how a file that is left out is called; None where it is data, or damaged data that reading names."""
     suffix = file.suffix.lower()
     named = suffix in NAMED_LIKE[kind]
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return "not a file"
         content = content_of(file)
-    except FileNotFoundError:
-        return None if named else "broken link"
-    except OSError:
-        return None  # reading it reports what is wrong
-    if content is None:
-        return None if named else suffix or "without a suffix"
-    if not is_readable(content):
+    except OSError as error:
+        return "broken link" if isinstance(error, FileNotFoundError) and not named else None
+    if content is not None and not is_readable(content):
         return f"{suffix or content} (not readable here)"
-    if (content in SOUNDS) == (kind == "audio"):
+    if named or (content is not None and (content in SOUNDS) == (kind == "audio")):
         return None
-    return None if named else f"{suffix or content} ({'a sound' if content in SOUNDS else 'an image'})"
+    if content is None:
+        return suffix or "without a suffix"
+    return f"{suffix or content} ({'a sound' if content in SOUNDS else 'an image'})"
 
 
 def is_readable(content: str) -> bool:

@@ -14,6 +14,7 @@ from pfedge_runtime.device import DeviceState, Entry, Ledger, RestoreAbout
 from pfedge_runtime.errors import SignatureError, StateError, UsageError
 from pfedge_runtime.receipts.receipt import Receipt
 from pfedge_runtime.signing import PrivateKey, PublicKey, sign_statement, verify_statement
+from pfedge_runtime.spelling import composed
 
 PREDICATE = "pfedge/restore/v1"
 
@@ -66,19 +67,19 @@ def authorize(receipt: Receipt, authority: PrivateKey) -> bytes:
     return sign_statement(subject, PREDICATE, predicate, authority)
 
 
-def restore(state: DeviceState, data: bytes, *, class_id: int | None = None, source: str = "statement") -> Entry:
+def restore(state: DeviceState, data: bytes, *, class_id: int | str | None = None, source: str = "statement") -> Entry:
     """Lift the tombstones of one forget, as an authority allowed, and record it.
 
     Args:
         state: the device's.
         data: what `authorize` gave.
-        class_id: what must be among the rows of that forget.
+        class_id: the id or name of a class that must be among the rows of that forget.
         source: names the statement in errors.
 
     Raises:
         StateError: this device trusts no authority.
         SignatureError: the statement is not that authority's, or is for another device or forget.
-        UsageError: the forget did not concern that class, or was undone already.
+        UsageError: the forget did not concern that class, the text means two, or it was undone already.
         StorageError: the ledger cannot be written.
     """
     with state.writing() as writer:
@@ -89,7 +90,9 @@ def restore(state: DeviceState, data: bytes, *, class_id: int | None = None, sou
             raise StateError(message)
         statement, _ = verify_statement(data, [authority], PREDICATE, source=source)
         forget = _forget_of(statement, writer.key.public.id, ledger.entries, source)
-        if class_id is not None and class_id not in {row.class_id for row in forget.rows}:
+        asked = composed(str(class_id))
+        meant = {row.class_id for row in forget.rows if asked in {str(row.class_id), composed(row.name)}}
+        if class_id is not None and len(meant) != 1:  # a name may be another's id: then it says nothing
             message = f"{source} concerns {', '.join(row.describe() for row in forget.rows)}, not class {class_id}"
             raise UsageError(message)
         if ledger.find(forget.request, "restore"):
