@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-import click
 import typer
-from click.core import ParameterSource
 
 from pfedge.cli.panels import DATA
 from pfedge_runtime.errors import UsageError
 
-DEFAULT_BUNDLE = Path("bundle")
 BundleArgument = Annotated[
-    Path | None, typer.Argument(metavar="[BUNDLE]", help="The bundle's folder; as --bundle.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="[BUNDLE]", help="The bundle's folder; --bundle is the same.", show_default=False),
 ]
-BundleOption = Annotated[Path, typer.Option("--bundle", "-b", envvar="PFEDGE_BUNDLE", help="The bundle's folder.")]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", "-b", help="The bundle's folder.", show_default="PFEDGE_BUNDLE, or bundle"),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(help="cpu, cuda[:i], tensorrt[:i], rtx[:i], openvino or openvino:bf16; never another one silently."),
@@ -89,21 +91,18 @@ def parse_frame(text: str | None) -> int | Literal["all"] | None:
     raise UsageError(message)
 
 
-def choose_bundle(argument: Path | None, option: Path) -> Path:
-    """Return the bundle of a verb that takes it in both forms: the argument, where it is given, else the option.
+def choose_bundle(argument: Path | None, option: Path | None) -> Path:
+    """Return the bundle of a verb that takes it in both forms, `BundleArgument` and `BundleOption`.
 
-    Args:
-        argument: `BundleArgument`.
-        option: `BundleOption`, which may come from the environment or be its default; an argument goes before those.
+    Where neither is given, it is what PFEDGE_BUNDLE says, or the folder `bundle`.
 
     Raises:
-        UsageError: both were typed, and differ.
+        UsageError: both are given, and differ.
     """
-    typed = click.get_current_context().get_parameter_source("bundle") is ParameterSource.COMMANDLINE
-    if argument is not None and typed and argument != option:
+    if None not in {argument, option} and argument != option:
         message = f"two bundles are given, {argument} and --bundle {option}: give one"
         raise UsageError(message)
-    return option if argument is None else argument
+    return argument or option or Path(os.environ.get("PFEDGE_BUNDLE") or "bundle")
 
 
 def require_data_type(asked: str | None, kind: str, dataset: str) -> str:

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.options import DEFAULT_BUNDLE, BundleArgument, BundleOption, choose_bundle
+from pfedge.cli.options import BundleArgument, BundleOption, choose_bundle
 from pfedge.cli.output import say
 from pfedge.cli.recovery import finish_decided
 
 
 def adopt(
-    folder: BundleArgument = None,
+    argument: BundleArgument = None,
     *,
-    bundle: BundleOption = DEFAULT_BUNDLE,
+    bundle: BundleOption = None,
     keys: Annotated[Path | None, typer.Option(help="The keys of its sealed rows.")] = None,
     authority: Annotated[
         Path | None, typer.Option(help="Public key that may sign restorations; before anything is forgotten.")
@@ -31,7 +31,7 @@ def adopt(
     from pfedge_runtime.receipts import require_trustable, trust
     from pfedge_runtime.signing import PublicKey
 
-    bundle = choose_bundle(folder, bundle)
+    bundle = choose_bundle(argument, bundle)
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     key = PublicKey.load(authority) if authority else None

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from pfedge.cli.extras import needs
-from pfedge.cli.options import DEFAULT_BUNDLE, BundleArgument, BundleOption, DeviceOption, choose_bundle
+from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
 from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
 
 def bench(
-    folder: BundleArgument = None,
+    argument: BundleArgument = None,
     *,
-    bundle: BundleOption = DEFAULT_BUNDLE,
+    bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as there are cores.")] = 0,
     batch: Annotated[str, typer.Option(help="Inputs a call.")] = "1,8,32",
@@ -30,7 +30,7 @@ def bench(
 
     Inputs are those of the bundle's self-test. Forgetting is measured on a copy beside it; the bundle stays as it is.
     """
-    bundle = choose_bundle(folder, bundle)
+    bundle = choose_bundle(argument, bundle)
     finish_decided(bundle)
     from pfedge_runtime.bench import bench as measure
     from pfedge_runtime.bundle import Bundle

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pfedge.cli.options import DEFAULT_BUNDLE, BundleArgument, BundleOption, choose_bundle
+from pfedge.cli.options import BundleArgument, BundleOption, choose_bundle
 from pfedge.cli.output import print_json, printable, say
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def forget(
-    folder: BundleArgument = None,
+    argument: BundleArgument = None,
     *,
     classes: Annotated[
         list[str] | None, typer.Option("--class", "-c", help="Class id or name; repeatable.", show_default=False)
@@ -31,7 +31,7 @@ def forget(
         list[str] | None,
         typer.Option("--source", help="Every row of this source (trained with --source-column); repeatable."),
     ] = None,
-    bundle: BundleOption = DEFAULT_BUNDLE,
+    bundle: BundleOption = None,
     request: Annotated[
         str, typer.Option(help="Names it in ledger and receipt; nothing about a patient.", show_default="made up")
     ] = "",
@@ -67,7 +67,7 @@ def forget(
     from pfedge_runtime.forgetting import ForgetRequest, plan_forget
     from pfedge_runtime.forgetting import forget as forget_rows
 
-    bundle = choose_bundle(folder, bundle)
+    bundle = choose_bundle(argument, bundle)
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     asked = ForgetRequest.of(opened, classes or [], sources or [], again=bool(sweep))

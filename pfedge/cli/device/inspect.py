@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pfedge.cli.options import DEFAULT_BUNDLE, BundleArgument, BundleOption, DeviceOption, choose_bundle
+from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
 from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 
 
 def inspect(
-    folder: BundleArgument = None,
+    argument: BundleArgument = None,
     *,
-    bundle: BundleOption = DEFAULT_BUNDLE,
+    bundle: BundleOption = None,
     selftest: Annotated[bool, typer.Option("--selftest", help="Run the self-test vectors on this device.")] = False,
     device: DeviceOption = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the coverage as JSON.")] = False,
@@ -22,7 +22,7 @@ def inspect(
     """Check a bundle's files and show what it can still recognise."""
     from pfedge_runtime.bundle import Bundle
 
-    bundle = choose_bundle(folder, bundle)
+    bundle = choose_bundle(argument, bundle)
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     manifest, bank = opened.manifest, opened.bank()

@@ -21,7 +21,7 @@ def predict(
         list[Path], typer.Argument(help="Images, DICOM files (extra dicom), sounds (extra audio), or folders of them.")
     ],
     *,
-    bundle: BundleOption = DEFAULT_BUNDLE,
+    bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as there are cores.")] = 0,
@@ -42,7 +42,7 @@ def predict(
     from pfedge_runtime.classifier import Classifier
 
     classifier = Classifier.open(
-        bundle,
+        choose_bundle(None, bundle),
         device=device,
         threads=threads,
         batch_size=batch_size,

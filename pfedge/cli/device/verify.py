@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pfedge.cli.options import DEFAULT_BUNDLE, BundleArgument, BundleOption, DeviceOption, choose_bundle
+from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
 from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
 
 
 def verify(
-    folder: BundleArgument = None,
+    argument: BundleArgument = None,
     *,
-    bundle: BundleOption = DEFAULT_BUNDLE,
+    bundle: BundleOption = None,
     key: Annotated[
         Path | None, typer.Option(help="Public key that must have signed it.", show_default="PFEDGE_TRUSTED_KEYS")
     ] = None,
@@ -35,7 +35,7 @@ def verify(
     from pfedge_runtime.signing import PublicKey
 
     keys = [PublicKey.load(key)] if key else trusted_keys()
-    bundle = choose_bundle(folder, bundle)
+    bundle = choose_bundle(argument, bundle)
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
     signer = opened.require_signature(keys) if keys else None

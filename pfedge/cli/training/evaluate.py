@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import ClassesOption, DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
-from pfedge.cli.output import print_json
+from pfedge.cli.output import print_json, say
 from pfedge.cli.panels import DATA, HARDWARE, OUTPUT
 from pfedge.cli.recovery import finish_decided
 from pfedge.cli.training.options import (
@@ -150,5 +150,5 @@ def _evaluate_bundle(path: Path, settings: EvalSettings, console: Console) -> Bu
     )
     require_same([entry.name for entry in classifier.bundle.manifest.classes], data.classes, name=data.name)
     for note in data.notes:
-        typer.echo(note, err=True)
+        say(note, err=True)
     return evaluate_bundle(classifier, data, console, limit=settings.limit)
