@@ -66,9 +66,15 @@ class ExportSettings:
 
 
 def export_run(
-    run: Run, settings: ExportSettings, *, on_progress: Callable[[str], None] = lambda _: None
+    run: Run,
+    settings: ExportSettings,
+    *,
+    on_progress: Callable[[str], None] = lambda _: None,
+    on_count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export a run: LoRA merged, LoRA-free graph, bank beside it, compared on real test inputs.
+
+    `on_progress` is told what is being done, `on_count` how many inputs are compared and of how many.
 
     Raises:
         PfedgeError: the run, its backbone, the data set or the destination cannot be used, or parity fails.
@@ -126,6 +132,7 @@ def export_run(
         keys_out=settings.keys_out,
         signer=settings.signer,
         on_progress=on_progress,
+        on_count=on_count,
     )
 
 

@@ -79,12 +79,28 @@ class BundleDescription:
         require_precision(self.precision, self.quantization, self.guarantee)
 
     def compare(
-        self, module: nn.Module, engine: Engine, bank: Bank, inputs: NDArray[Any], *, name: str
+        self,
+        module: nn.Module,
+        engine: Engine,
+        bank: Bank,
+        inputs: NDArray[Any],
+        *,
+        name: str,
+        on_count: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> ParityReport:
         """Compare a graph with its module as the guarantee asks for; see `pfedge_export.parity.compare`."""
         promised = guarantee(self.guarantee)
         tolerance = promised.tolerance if self.tolerance is None else self.tolerance
-        return compare(module, engine, bank, inputs, name=name, tolerance=tolerance, relative=promised.relative)
+        return compare(
+            module,
+            engine,
+            bank,
+            inputs,
+            name=name,
+            tolerance=tolerance,
+            relative=promised.relative,
+            on_progress=on_count,
+        )
 
 
 def export_bundle(
@@ -99,6 +115,7 @@ def export_bundle(
     keys_out: Path | None = None,
     signer: PrivateKey | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
+    on_count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export `module` and `bank` to a new bundle at `destination`, and compare them on real inputs.
 
@@ -113,6 +130,7 @@ def export_bundle(
         keys_out: seals each row, and puts their keys into this new file; None leaves rows as they are.
         signer: signs the bundle.
         on_progress: told what is being done.
+        on_count: told how many inputs are compared, and of how many.
 
     Raises:
         StorageError: the destination is taken, or the disk is full; nothing is left behind.
@@ -130,7 +148,7 @@ def export_bundle(
         graph = export_graph(module, bank, folder / GRAPH, description.preprocess, signature, opset=description.opset)
         on_progress(f"comparing with torch on {len(inputs)} inputs")
         engine = OnnxRuntimeEngine(folder / GRAPH)
-        report = description.compare(module, engine, bank, inputs, name="ONNX Runtime, CPU")
+        report = description.compare(module, engine, bank, inputs, name="ONNX Runtime, CPU", on_count=on_count)
         report.require()
         if static is not None:
             on_progress("tracing the graph with fixed shapes, and comparing it")

@@ -120,7 +120,7 @@ def compare(
     name: str,
     tolerance: float,
     relative: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ParityReport:
     """Compare `module` with `engine` on inputs `[N, ...]` of the graph's size at every bank size.
 
@@ -132,15 +132,19 @@ def compare(
         name: what the engine is called in the report.
         tolerance: largest allowed difference of a logit.
         relative: whether that is in units of the largest logit.
-        on_progress: called with comparisons done and their number.
+        on_progress: called with how many inputs are compared, each with every bank, and of how many.
     """
     reports = []
     banks = bank_sizes(bank)
-    for done, (words, smaller) in enumerate(banks.items(), start=1):
-        ours = torch_logits(module, inputs, smaller)
-        theirs = np.concatenate(
-            [engine.run(inputs[i : i + BATCH], smaller).logits for i in range(0, len(inputs), BATCH)]
-        )
+    done = 0
+    for words, smaller in banks.items():
+        both = []
+        for start in range(0, len(inputs), BATCH):
+            chunk = inputs[start : start + BATCH]
+            both.append((torch_logits(module, chunk, smaller), engine.run(chunk, smaller).logits))
+            done += len(chunk)
+            on_progress(done, len(banks) * len(inputs))
+        ours, theirs = (np.concatenate(logits) for logits in zip(*both, strict=True))
         difference = np.abs(ours - theirs).max(axis=1)
         reports.append(
             BankParity(
@@ -153,8 +157,6 @@ def compare(
                 largest_logit=float(np.abs(ours).max()),
             )
         )
-        if on_progress:
-            on_progress(done, len(banks))
     return ParityReport(name, tolerance, tuple(reports), relative)
 
 

@@ -6,6 +6,7 @@ read_classes(Path("classes.txt"))               # ("cat", "dog"): the line's num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from pfedge.errors import DataError
@@ -40,23 +41,18 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def difference(expected: Sequence[str], found: Sequence[str]) -> str:
-    """Return how the classes of a data set differ from those expected; it is empty where each id has one name.
+    """Return how the classes found differ from those expected; it is empty where each id has one name.
 
-    Data without names of their own, classes called `0`, `1`, `2`, differ from nothing. Neither do fewer classes, if
-    their ids are the same.
-
-    >>> difference(["cat", "dog"], ["cat", "fox"])
-    "class 1 is 'dog', and 'fox' there"
+    >>> difference(["cat", "dog"], ["cat", "fox", "eel"])
+    "class 1 is 'dog', and 'fox' there, class 2 is nothing, and 'eel' there"
     """
-    if any(all(name == str(class_id) for class_id, name in enumerate(names)) for names in (expected, found)):
-        return ""
-    pairs = [(expected[class_id] if class_id < len(expected) else None, name) for class_id, name in enumerate(found)]
+
+    def named(name: str | None) -> str:
+        return "nothing" if name is None else repr(composed(name))
+
+    pairs = [(named(one), named(other)) for one, other in zip_longest(expected, found)]
     differing = [
-        f"class {class_id} is {name!r} there, and unknown here"
-        if known is None
-        else f"class {class_id} is {known!r}, and {name!r} there"
-        for class_id, (known, name) in enumerate(pairs)
-        if known is None or composed(known) != composed(name)
+        f"class {class_id} is {one}, and {other} there" for class_id, (one, other) in enumerate(pairs) if one != other
     ]
     more = f", and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
     return ", ".join(differing[:MOST_NAMED]) + more
@@ -65,9 +61,17 @@ def difference(expected: Sequence[str], found: Sequence[str]) -> str:
 def require_same(expected: Sequence[str], found: Sequence[str], *, name: str) -> None:
     """Check that a data set's class ids mean what they meant in training.
 
+    Data without names of their own, classes called `0`, `1`, `2`, contradict nothing. Neither do fewer classes.
+
     Raises:
-        DataError: they do not.
+        DataError: an id means another class.
     """
-    if differs := difference(expected, found):
+    if _is_nameless(expected) or _is_nameless(found):
+        return
+    if differs := difference(expected[: len(found)], found):
         message = f"the class ids of {name} are not those of training: {differs}; --classes FILE fixes them"
         raise DataError(message)
+
+
+def _is_nameless(names: Sequence[str]) -> bool:
+    return all(name == str(class_id) for class_id, name in enumerate(names))

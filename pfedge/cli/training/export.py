@@ -152,7 +152,10 @@ def export(
     options = locals()
     capabilities = _capabilities(to, compute_capability)
     with needs("train", "export"):
+        from rich.console import Console
+
         from pfedge.exporting import export_run
+        from pfedge.progress import bars
         from pfedge.runs import Run
         from pfedge_export.tensorrt import EngineBuilder, build_engines
     from pfedge_runtime.bundle import MANIFEST, Bundle
@@ -168,7 +171,13 @@ def export(
             raise UsageError(message)
         bundle = Bundle.open(run)
     else:
-        bundle, report = export_run(Run.open(run), _settings(options), on_progress=_say)
+        with bars(Console(stderr=True)) as progress:
+            bar = progress.add_task("comparing", total=None)
+
+            def move(done: int, total: int) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            bundle, report = export_run(Run.open(run), _settings(options), on_progress=_say, on_count=move)
         outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}
     if builder is not None:
         built = build_engines(bundle, builder, capabilities=capabilities, max_batch=max_batch, on_progress=_say)
