@@ -12,6 +12,7 @@ from pfedge.data.files import folder_kind, load_folder
 from pfedge.data.medmnist import MEDMNIST_SETS, load_medmnist
 from pfedge.data.npz import load_npz
 from pfedge.errors import DataError
+from pfedge_runtime.spelling import composed
 
 KNOWN = ("digits", *MEDMNIST_SETS, *CIFAR_SETS, *AUDIO_SETS)
 
@@ -63,6 +64,7 @@ def load_dataset(
         DataError: there is no such data set, or it is damaged, incomplete or of another kind.
     """
     path = _path(name)
+    classes = tuple(map(composed, classes))
     if name == "digits":
         dataset = load_digits()
     elif name in MEDMNIST_SETS:

@@ -33,6 +33,15 @@ def test_equal_engines_pass():
     assert all(comparison.inputs == 40 for comparison in report.banks)
 
 
+def test_progress_counts_inputs_with_every_bank():
+    toy, told = Toy(), []
+    compare(
+        toy, TorchEngine(toy), bank(), IMAGES, name="itself", tolerance=1e-4, on_progress=lambda *now: told.append(now)
+    )
+    assert told[:3] == [(32, 160), (40, 160), (72, 160)]
+    assert told[-1] == (160, 160)
+
+
 def test_one_wrong_logit_of_one_image_fails_and_is_named():
     toy = Toy()
     report = compare(toy, TorchEngine(toy, image=37, error=0.01), bank(), IMAGES, name="off", tolerance=1e-4)

@@ -83,6 +83,16 @@ def test_another_copy_of_the_bundle_forgets_too_and_keeps_the_rest(guarantee, tm
     assert brief(swept(home, attic)) == [("holds", "", "bytes", "not reached")]
 
 
+@pytest.mark.parametrize(
+    "name", [".ipynb_checkpoints/bank", "._bank", "bank.part", "bank~", "__MACOSX/bank", ".git/bank"]
+)
+def test_what_is_no_data_is_searched_all_the_same(home, attic, name):
+    _, _, row = home
+    (attic / name).parent.mkdir(exist_ok=True)
+    (attic / name).write_bytes(b"before" + row + b"after")
+    assert [finding.path for finding in swept(home, attic)] == [attic / name]
+
+
 def test_a_loose_bank_loses_the_row_under_whatever_class_id_and_name(home, attic):
     bank = home[0].bank()
     parts = {part: bank.row(3)[part][None] for part in ("prompts", "head_weight", "head_bias", "threshold")}
