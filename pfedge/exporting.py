@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pfedge.data import Dataset
 from pfedge.errors import DataError, RunError
-from pfedge.guarantees import guarantee_of, load_model
+from pfedge.guarantees import Model, guarantee_of, load_model
 from pfedge.runs import Run
 from pfedge_export import BundleDescription, ParityReport, export_bundle
 from pfedge_export.graph import DEFAULT_OPSET
@@ -116,10 +117,7 @@ def export_run(
         static_batch=settings.static_batch,
         audits=audits,
     )
-    validation = None
-    if settings.precision != "fp32":
-        val = dataset.val.only(model.class_ids).sample(VALIDATION_INPUTS)
-        validation = Validation(val.batch(np.arange(len(val)), preprocess), val.labels) if len(val) else None
+    validation = None if settings.precision == "fp32" else _validation(dataset, model)
     module = model.deployable()
     return export_bundle(
         settings.out,
@@ -134,6 +132,12 @@ def export_run(
         on_progress=on_progress,
         on_count=on_count,
     )
+
+
+def _validation(dataset: Dataset, model: Model) -> Validation | None:
+    """Return what fewer bits are judged on; None where there is no validation input of a class with a row."""
+    val = dataset.val.only(model.class_ids).sample(VALIDATION_INPUTS)
+    return Validation(val.batch(np.arange(len(val)), model.backbone.preprocess), val.labels) if len(val) else None
 
 
 def read_audits(run: Run, paths: Paths) -> dict[str, str]:

@@ -17,6 +17,9 @@ from pfedge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from pfedge.exporting import ExportSettings
+    from pfedge.runs import Run
+    from pfedge_export import ParityReport
+    from pfedge_runtime.bundle import Bundle
 
 TARGETS = ("onnx", "tensorrt", "tensorrt-rtx")
 GRAPH = "Graph and engines"
@@ -152,10 +155,6 @@ def export(
     options = locals()
     capabilities = _capabilities(to, compute_capability)
     with needs("train", "export"):
-        from rich.console import Console
-
-        from pfedge.exporting import export_run
-        from pfedge.progress import bars
         from pfedge.runs import Run
         from pfedge_export.tensorrt import EngineBuilder, build_engines
     from pfedge_runtime.bundle import MANIFEST, Bundle
@@ -171,13 +170,7 @@ def export(
             raise UsageError(message)
         bundle = Bundle.open(run)
     else:
-        with bars(Console(stderr=True)) as progress:
-            bar = progress.add_task("comparing", total=None)
-
-            def move(done: int, total: int) -> None:
-                progress.update(bar, completed=done, total=total)
-
-            bundle, report = export_run(Run.open(run), _settings(options), on_progress=_say, on_count=move)
+        bundle, report = _export(Run.open(run), _settings(options))
         outcome = {"parity": report.to_json(), "gate": bundle.manifest.gate}
     if builder is not None:
         built = build_engines(bundle, builder, capabilities=capabilities, max_batch=max_batch, on_progress=_say)
@@ -203,6 +196,22 @@ def _capabilities(target: str, listed: str) -> tuple[str, ...]:
         message = "--compute-capability needs --to tensorrt-rtx"
         raise UsageError(message)
     return capabilities
+
+
+def _export(run: Run, settings: ExportSettings) -> tuple[Bundle, ParityReport]:
+    """Export a run, with a bar while torch and ONNX Runtime are compared."""
+    from rich.console import Console
+
+    from pfedge.exporting import export_run
+    from pfedge.progress import bars
+
+    with bars(Console(stderr=True)) as progress:
+        bar = progress.add_task("comparing", total=None)
+
+        def move(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        return export_run(run, settings, on_progress=_say, on_count=move)
 
 
 def _settings(options: Mapping[str, Any]) -> ExportSettings:

@@ -19,7 +19,6 @@ from pfedge_runtime.arguments import Paths, as_paths
 from pfedge_runtime.device import LEDGER_BYTES, Ledger
 from pfedge_runtime.errors import LedgerError, PfedgeError, SignatureError, UsageError
 from pfedge_runtime.files import parse_json, read_file
-from pfedge_runtime.inputs import is_foreign
 from pfedge_runtime.receipts.expected import ExpectedDevice
 from pfedge_runtime.receipts.receipt import PREDICATE, Receipt
 from pfedge_runtime.signing import PublicKey, read_unverified
@@ -226,8 +225,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         if path.is_dir():
-            named = (file for file in path.rglob("*") if file.suffix in {".json", LEDGER_SUFFIX})
-            inside = (file for file in named if file.is_file() and not is_foreign(file.name))
+            inside = (file for file in path.rglob("*") if file.suffix in {".json", LEDGER_SUFFIX} and file.is_file())
             found |= {file.resolve(): file for file in sorted(inside) if file.resolve() not in found}
         elif path.is_file():
             found.setdefault(path.resolve(), path)
