@@ -24,7 +24,7 @@ from pfedge.cli.training.options import (
 from pfedge_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from pfedge.runs import TrainConfig
+    from pfedge.runs import Metrics, Run, TrainConfig
     from pfedge.training import TrainSettings
 
 Number = TypeVar("Number", int, float)
@@ -248,20 +248,24 @@ def train(
     pfedge train --dataset bloodmnist --data-root ~/medmnist --out runs/blood
     """
     options = locals()
-    with needs("train", "train"):
-        from rich.console import Console
-
-        from pfedge import guarantees
-    console, config, settings = Console(stderr=True), _recipe(options), _settings(options)
-    if add_to is None:
-        run, metrics = guarantees.train(config, settings, console)
-    else:
-        run, metrics = guarantees.add_to(add_to, config, model_name, settings, console)
+    run, metrics = _train(options)
     if as_json:
         print_json({"run": str(run.folder), **metrics.to_json()})
     else:
         say(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
         say(f"run folder: {run.folder}")
+
+
+def _train(options: Mapping[str, Any]) -> tuple[Run, Metrics]:
+    """Train, or add to a run."""
+    with needs("train", "train"):
+        from rich.console import Console
+
+        from pfedge import guarantees
+    console, config, settings = Console(stderr=True), _recipe(options), _settings(options)
+    if options["add_to"] is None:
+        return guarantees.train(config, settings, console)
+    return guarantees.add_to(options["add_to"], config, options["model_name"], settings, console)
 
 
 def _recipe(options: Mapping[str, Any]) -> TrainConfig:
