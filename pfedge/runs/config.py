@@ -75,6 +75,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Take one excluded class for one."""
         object.__setattr__(self, "exclude", as_texts(self.exclude))
+        object.__setattr__(self, "classes", as_texts(self.classes))
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, in the order of the fields."""
