@@ -66,6 +66,10 @@ class TrainOptions(TypedDict, total=False):
     test_fold: int | None
     exclude: tuple[str, ...]
     train_limit: int
+    val_limit: int
+    test_limit: int
+    classes: tuple[str, ...]
+    preprocessor: dict[str, Any] | None
     embedding_blocks: tuple[int, ...]
     embedding_dim: int | None
     shrinkage: float
@@ -84,6 +88,7 @@ class TrainOptions(TypedDict, total=False):
     eval_limit: int
     eval_split: str
     cache: str
+    skip_unreadable: bool
 
 
 class EvalOptions(TypedDict, total=False):
@@ -93,6 +98,7 @@ class EvalOptions(TypedDict, total=False):
     model_name: str | None
     data_root: Path | None
     save_dir: Path | None
+    classes: tuple[str, ...]
     limit: int
     max_subsets: int
     sizes: tuple[int, ...]

@@ -19,8 +19,8 @@ from pfedge.training import TrainSettings
 VERBS = {
     "train": (
         (TrainConfig, TrainSettings),
-        {"exclude_class", "add_to", "data_type", "max_pixels", "as_json"},
-        {"exclude"},
+        {"exclude_class", "add_to", "data_type", "max_pixels", "mean", "std", "interpolation", "as_json"},
+        {"exclude", "preprocessor"},
     ),
     "eval": ((EvalSettings,), {"run", "ckpt", "k", "data_type", "max_pixels", "as_json"}, {"sizes"}),
     "export": (

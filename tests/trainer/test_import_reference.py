@@ -15,6 +15,7 @@ from pfedge.guarantees import load_model
 from pfedge.guarantees.shared import MODES, choose_rows, infer_best
 from pfedge.import_reference import ImportSettings, import_reference, open_checkpoint, read_checkpoint
 from pfedge.runs import Run
+from pfedge.runs.metrics import Metrics
 from pfedge_runtime import Classifier
 from support.oracle import GENERATION_4, Oracle
 
@@ -71,8 +72,8 @@ def test_a_real_backbone_gives_the_oracles_logits_and_exports_them(shared_weight
     if GENERATION_4:
         return  # torch exports the graph with either generation; once is enough
     pixels = model.backbone.normalize(images)
-    run = Run.create(tmp_path / "run", {**open_checkpoint(path, source)[0].config}, resume=False, overwrite=False)
-    run.finish(model, {})
+    run = Run.create(tmp_path / "run", open_checkpoint(path, source)[0].config, resume=False, overwrite=False)
+    run.finish(model.trained_state(), Metrics((), 0.0, [], model.trained_parameters()))
     bundle, _ = export_run(run, ExportSettings(out=tmp_path / "bundle", parity_inputs=16))
     _, logits = Classifier.open(bundle.path).logits(inputs)
     assert np.abs(logits - oracle.logits(pixels, torch.arange(8).expand(8, 8)).numpy()).max() < 1e-4
