@@ -5,18 +5,29 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(wildcard pyproject.toml export/pyproject.toml runtime/pyproject.toml constraints.txt)
 
-.PHONY: setup demo audit-demo test check docs fuzz transformers4 bench gpu clean
+# an index that has torch's CPU build, say: make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt \
+    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: setup demo audit-demo test check dist docs fuzz transformers4 bench gpu clean
 
 setup: $(STAMP)
 
-$(STAMP): $(SOURCES)
+# what the demonstration uses: the trainer, the exporter, ONNX Runtime
+$(VENV)/.demo: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable runtime --editable export \
-	    --editable '.[audio,cpu,dicom,openvino,pdf,tensorrt-rtx,train]' --group dev
+	$(PIP_INSTALL) --editable runtime --editable export --editable '.[cpu,train]'
 	touch $@
 
-demo: setup
+# and what the tests use besides
+$(STAMP): $(VENV)/.demo
+	$(PIP_INSTALL) --editable runtime --editable export \
+	    --editable '.[audio,cpu,dicom-lossless,openvino,pdf,tensorrt-rtx,train]' --group dev
+	touch $@
+
+demo: $(VENV)/.demo
 	rm -rf demo
 	$(BIN)/pfedge demo --out demo
 
@@ -40,12 +51,24 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 $(VENV)/.docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	$(PIP_INSTALL) --group docs
 	touch $@
 
 # a process for each core, and one thread in each
 test: check transformers4 $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# wheels and source distributions, checked, and installed in an empty environment
+DIST ?= dist
+dist: setup
+	$(PIP_INSTALL) --group dist
+	rm -rf $(DIST)
+	for package in runtime export .; do $(BIN)/python -m build --outdir $(DIST) $$package || exit; done
+	$(BIN)/python -m twine check --strict $(DIST)/*
+	$(PYTHON) -m venv --clear $(DIST)/.empty
+	$(DIST)/.empty/bin/python -m pip install --quiet --constraint constraints.txt --find-links $(DIST) 'pfedge[cpu]==0.1.0'
+	$(DIST)/.empty/bin/pfedge inspect --bundle tests/formats/v1/bundle --selftest
+	rm -r $(DIST)/.empty
 
 # every reader of what a stranger may have written, ten minutes each: make fuzz SECONDS=60
 SECONDS ?= 600
