@@ -76,7 +76,8 @@ def root(
     pfedge fleet status DIR --expect FILE which devices have forgotten, and which are overdue
     pfedge bench                          how fast a bundle is on this machine, and what forgetting takes
 
-    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done or an audit not passed, 130 interrupted.
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done, an audit not passed or a receipt
+    reversed, 130 interrupted.
     """
 
 

@@ -321,7 +321,7 @@ def receipt(folder):
         with contextlib.suppress(PfedgeError):
             authorize(Receipt.read_unverified(data), AUTHORITY)
         found = Receipt.verify(data, [AUTHORITY.public, DEVICE.public])
-        [*found.proved(), *found.not_proved()]
+        [*found.verified(), *found.stated(), *found.not_proved()]
         found.sign(DEVICE)
 
     def signed(data, key):

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pfedge_runtime import Bundle
+from pfedge_runtime.bank import guarantee
 from support.paths import GOLDEN
 
 
@@ -270,3 +271,11 @@ def test_a_decision_about_another_model_is_only_warned_of(cli, bundle_path, monk
     outcome = cli("forget", "--class", "5", "--yes")
     assert "forgot class 5" in outcome.stdout
     assert outcome.stderr.startswith("warning: forgetting class 3 (3) is decided")
+
+
+@pytest.mark.parametrize("folder", ["", "isolated", "exact"])
+def test_inspect_says_what_the_receipt_will_say(cli, tmp_path, folder):
+    path = shutil.copytree(GOLDEN / folder / "bundle", tmp_path / "bundle")
+    said = cli("inspect").stdout
+    assert f"forgetting does not reach: {guarantee(Bundle.open(path).manifest.guarantee).does_not_reach}" in said
+    assert "0.0%" not in said

@@ -67,7 +67,10 @@ def test_receipts_are_listed_and_made_again_where_one_is_missing(cli, receipt):
 
 def test_a_receipt_is_verified_in_plain_words(cli, fails, receipt, tmp_path):
     proved, not_proved = cli("receipt", "verify", receipt, "--key", "device.pub").stdout.split("Not proved:")
-    assert "it forgot class 3 (3)" in proved
+    verified, stated = proved.split("Stated by the device:")
+    assert verified.startswith("Verified:")
+    assert "it forgot class 3 (3)" in stated
+    assert "that it still holds" in not_proved
     assert "copies of the bundle on other devices" in not_proved
     result = json.loads(cli("receipt", "verify", receipt, "--key", "device.pub", "--json").stdout)
     assert (result["request"], result["rows"][0]["class"]) == ("case-1", 3)
@@ -104,3 +107,28 @@ def test_only_a_receipt_of_that_device_is_authorised(fails, receipt, tmp_path):
     said = fails("authorize", receipt, "--key", "boss.pem", "--device", "boss.pub")
     assert "not signed by a key given for it" in said
     assert not (tmp_path / "restore.json").exists()
+
+
+def test_a_forget_that_was_undone_is_reversed_in_the_eyes_of_its_ledger(cli, receipt, device_state, tmp_path):
+    verify = ("receipt", "verify", receipt, "--key", "device.pub", "--ledger", device_state / "ledger.jsonl")
+    standing = cli(*verify, "--bundle", "bundle").stdout
+    assert "3 lines" in standing
+    assert "it is not undone there" in standing
+    assert "bundle, trained on " in standing
+    cli("authorize", receipt, "--key", "boss.pem", "--device", "device.pub")
+    cli("restore", "--class", "3", "--authority", "restore.json")
+    time = DeviceState.at().ledger().entries[-1].time
+    reversed_ = cli(*verify, check=False)
+    assert reversed_.returncode == 3
+    assert reversed_.stdout.startswith(f"REVERSED on {time}: an authority allowed class 3 (3) again")
+    assert json.loads(cli(*verify, "--json", check=False).stdout)["reversed"] == time
+    assert "has class 3 (3) again" in cli(*verify, "--bundle", "original", check=False).stdout
+    cli("receipt", "pdf", *verify[2:])
+    assert f"REVERSED on {time}".encode() in (tmp_path / "receipt.pdf").read_bytes()
+
+
+def test_a_ledger_that_is_not_the_receipts_decides_nothing(fails, receipt, device_state, tmp_path):
+    lines = (device_state / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "old.jsonl").write_bytes(b"".join(lines[:-1]))
+    said = fails("receipt", "verify", receipt, "--key", "device.pub", "--ledger", "old.jsonl")
+    assert "line 3, which receipt case-1 names, does not stand in it" in said

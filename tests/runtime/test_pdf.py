@@ -9,9 +9,9 @@ import pytest
 
 from pfedge_runtime import forget
 from pfedge_runtime.bank import RowKey
-from pfedge_runtime.device import RowId
+from pfedge_runtime.device import Entry, RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
-from pfedge_runtime.receipts import Receipt, receipt_pdf
+from pfedge_runtime.receipts import PageContext, Receipt, receipt_pdf
 from pfedge_runtime.signing import PrivateKey
 
 HEX = [f"{number:064x}" for number in range(0x1000, 0x1010)]
@@ -56,7 +56,7 @@ def test_the_page_says_what_was_forgotten_by_whom_and_how_to_check_it(key):
         assert part in text
     for digest in (*HEX[:8], key.public.id):
         assert digest in text.splitlines()
-    for heading in ("Proved", "Not proved", "How to check it"):
+    for heading in ("Verified", "Stated by the device", "Not proved", "How to check it"):
         assert heading in text.splitlines()
     assert "pfedge receipt verify receipt.json --key device.pub" in text
     assert "served as a negative example" in text
@@ -118,3 +118,13 @@ def test_the_command_writes_the_page_of_a_forget(cli, bundle_path, device_state,
     assert refused.returncode == 1
     assert "not signed by a key given for it" in refused.stderr
     assert not Path(tmp_path / "other.pdf").exists()
+
+
+def test_a_page_names_data_set_and_organisation_and_that_a_forget_was_undone(key):
+    restored = Entry(act="restore", time="2026-02-01T08:00:00Z", request=RECEIPT.request, rows=RECEIPT.rows)
+    context = PageContext("bloodmnist", "Clinic Seven", restored, 9)
+    data = dataclasses.replace(RECEIPT, device=key.public.id).sign(key)
+    text = receipt_pdf(data, [key.public], context=context).decode("latin-1")
+    for part in ("bloodmnist", "Clinic Seven", "REVERSED on 2026-02-01T08:00:00Z", "ledger of 9 lines"):
+        assert part in text
+    assert "REVERSED" not in page_of(key)

@@ -175,13 +175,20 @@ def test_engines_are_named_digests(engines):
         verify(signed({**STATEMENT["predicate"], "engines": engines}), KEY)
 
 
-def test_it_says_in_words_what_it_proves_and_what_not():
-    proved = "\n".join(RECEIPT.proved())
-    for part in ("class 3 (monocyte) of clinic-7", "2026-01-31T12:00:00Z", "request r1", "2 lines", KEY.public.id[:16]):
-        assert part in proved
+def test_it_says_in_words_what_was_verified_what_is_stated_and_what_is_not_proved():
+    stated, verified = "\n".join(RECEIPT.stated()), "\n".join(RECEIPT.verified())
+    for part in ("class 3 (monocyte) of clinic-7", "2026-01-31T12:00:00Z", "model m", "request r1", "2 lines"):
+        assert part in stated
+        assert part not in verified
+    assert KEY.public.id[:16] in verified
     for one in GUARANTEES.values():
         assert one.does_not_reach in "\n".join(dataclasses.replace(RECEIPT, guarantee=one.name).not_proved())
     assert "does not reach: unknown" in "\n".join(dataclasses.replace(RECEIPT, guarantee="other").not_proved())
+
+
+def test_that_it_still_holds_is_not_proved():
+    assert "that it still holds" in RECEIPT.not_proved()[0]
+    assert "holds" not in "\n".join([*RECEIPT.verified(), *RECEIPT.stated()])
 
 
 def test_its_head_is_the_hash_of_the_ledgers_line(bundle_path, device_state):

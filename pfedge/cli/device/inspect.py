@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
 from pfedge.cli.output import print_json, say
 from pfedge.cli.recovery import finish_decided
+
+if TYPE_CHECKING:
+    from pfedge_runtime.bundle import Manifest
 
 
 def inspect(
@@ -35,10 +38,8 @@ def inspect(
     if as_json:
         print_json({**result, "manifest": manifest.to_json()})
     else:
-        rows, shared = manifest.reach["rows"], manifest.reach["shared"]
         say(f"model      {manifest.model_id} trained on {manifest.dataset}")
-        beyond = shared / (rows + shared)
-        say(f"guarantee  {manifest.guarantee}: forgetting cannot reach {beyond:.1%} of what was trained")
+        say(f"guarantee  {manifest.guarantee}; forgetting does not reach: {_does_not_reach(manifest)}")
         say(f"input      {manifest.preprocess.describe()}, opset {manifest.opset}, {manifest.precision}")
         say(f"coverage   {len(bank)} of {sum(bool(entry.rows) for entry in manifest.classes)} rows")
         if bank.sources:
@@ -54,3 +55,12 @@ def inspect(
             )
     if selftest and not outcome.passed:
         raise typer.Exit(1)
+
+
+def _does_not_reach(manifest: Manifest) -> str:
+    """Return what the receipt of a forget will say, and how much of what was trained lies outside of the rows."""
+    from pfedge_runtime.bank import guarantee
+
+    rows, shared = manifest.reach["rows"], manifest.reach["shared"]
+    said = guarantee(manifest.guarantee).does_not_reach
+    return f"{said} ({shared / (rows + shared):.1%} of what was trained)" if shared else said

@@ -20,6 +20,7 @@ from pfedge_runtime.device import LEDGER_BYTES, Ledger
 from pfedge_runtime.errors import LedgerError, PfedgeError, SignatureError, UsageError
 from pfedge_runtime.files import parse_json, read_file
 from pfedge_runtime.receipts.expected import ExpectedDevice
+from pfedge_runtime.receipts.history import find_restoration, require_in_ledger
 from pfedge_runtime.receipts.receipt import PREDICATE, Receipt
 from pfedge_runtime.signing import PublicKey, read_unverified
 
@@ -160,7 +161,7 @@ def fleet_status(
         ledger, problem = _read_ledgers(ledgers, device.key)
         problem = problem or (_find_contradiction(ledger, signed) if ledgers else "")
         asked = [
-            Evidence(one.receipt, one.file, restored=_is_restored(ledger, one.receipt))
+            Evidence(one.receipt, one.file, restored=find_restoration(one.receipt, ledger) is not None)
             for one in sorted(signed, key=lambda one: (one.receipt.time, one.receipt.ledger_lines))
             if _reach(one.receipt, wanted) and model_id in {"", one.receipt.model_id}
         ]
@@ -264,19 +265,11 @@ def _read_ledgers(files: dict[Path, bytes], key: PublicKey) -> tuple[Ledger, str
 def _find_contradiction(ledger: Ledger, signed: list[Evidence]) -> str:
     """Say which receipt is not that of a line of its device's ledger; empty where each is."""
     for one in signed:
-        number = one.receipt.ledger_lines
-        line = ledger.entries[number - 1] if 1 <= number <= len(ledger.entries) else None
-        if line is None or line.act != "forgotten" or Receipt.of(line) != one.receipt:
-            return (
-                f"line {number}, which receipt {one.receipt.request} names, does not stand in it: the ledger was "
-                "rolled back, or is another's"
-            )
+        try:
+            require_in_ledger(one.receipt, ledger)
+        except LedgerError as error:
+            return str(error)
     return ""
-
-
-def _is_restored(ledger: Ledger, receipt: Receipt) -> bool:
-    later = ledger.entries[max(0, receipt.ledger_lines) :]
-    return any(entry.act == "restore" and entry.request == receipt.request for entry in later)
 
 
 def _reach(receipt: Receipt, wanted: str) -> str:

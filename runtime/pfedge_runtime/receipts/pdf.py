@@ -9,14 +9,15 @@ The page proves nothing by itself: it names the signed receipt by its SHA-256. T
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pfedge_runtime.bank import RowKey
-from pfedge_runtime.device import RowId
+from pfedge_runtime.device import Entry, RowId
 from pfedge_runtime.errors import MissingExtraError, SignatureError
+from pfedge_runtime.receipts.history import describe_restoration
 from pfedge_runtime.receipts.receipt import Receipt
 from pfedge_runtime.signing import PublicKey
 
@@ -26,19 +27,39 @@ if TYPE_CHECKING:
 LISTED = (20, 16, 12, 8, 6, 4, 3, 2, 1)  # how many rows and engines are listed: the most that fit on the page
 IN_SENTENCE = 3  # how many of them a sentence names
 NAME_LENGTH = 60  # characters of a class name, a source or an engine
-TEXT_LENGTH = 120  # characters of any other text
+TEXT_LENGTH = 80  # characters of any other text
 DIGITS = 64  # of a digest
 MARGIN, LABEL, LINE = 18, 36, 4.2  # millimetres
 LATIN = 0x100  # the core fonts have the characters below
 
 
-def receipt_pdf(data: bytes, keys: list[PublicKey], *, source: str = "receipt.json") -> bytes:
+@dataclass(frozen=True)
+class PageContext:
+    """What a page says beside the receipt, which has none of it.
+
+    Attributes:
+        data_set: what the model was trained on, as its bundle says; empty where none was given.
+        organisation: for whom the page is made; empty where nobody was named.
+        restoration: the entry by which the forget was undone, as the device's ledger says.
+        ledger_lines: how many lines that ledger has; 0 where none was given.
+    """
+
+    data_set: str = ""
+    organisation: str = ""
+    restoration: Entry | None = None
+    ledger_lines: int = 0
+
+
+def receipt_pdf(
+    data: bytes, keys: list[PublicKey], *, source: str = "receipt.json", context: PageContext | None = None
+) -> bytes:
     """Return the page of a receipt that one of these keys signed, as an uncompressed PDF.
 
     Args:
         data: the receipt's bytes.
         keys: the public keys that count.
         source: the receipt's file, which the page and errors name.
+        context: what is known beside it.
 
     Raises:
         MissingExtraError: the extra `pdf` is not installed.
@@ -53,7 +74,7 @@ def receipt_pdf(data: bytes, keys: list[PublicKey], *, source: str = "receipt.js
     file = _tame(PurePath(source).name, NAME_LENGTH)
     for listed in LISTED:
         pdf = _new_page(created)
-        _write_receipt(pdf, _tamed(receipt), listed)
+        _write_receipt(pdf, _tamed(receipt), context or PageContext(), listed)
         _write_check(pdf, file, hashlib.sha256(data).hexdigest())
         if pdf.get_y() <= pdf.h - MARGIN:
             break
@@ -78,9 +99,11 @@ def _new_page(created: datetime) -> FPDF:
     return pdf
 
 
-def _write_receipt(pdf: FPDF, receipt: Receipt, listed: int) -> None:
+def _write_receipt(pdf: FPDF, receipt: Receipt, context: PageContext, listed: int) -> None:
     pdf.set_font("Helvetica", "B", 16)
     _write(pdf, "Receipt of forgetting", height=8)
+    if context.restoration is not None:
+        _head(pdf, _tame(describe_restoration(context.restoration), 2 * TEXT_LENGTH))
     _head(pdf, f"Forgotten: {len(receipt.rows)} {'row' if len(receipt.rows) == 1 else 'rows'}")
     for row in receipt.rows[:listed]:
         pdf.set_font("Helvetica", "", 8.5)
@@ -92,6 +115,8 @@ def _write_receipt(pdf: FPDF, receipt: Receipt, listed: int) -> None:
     _field(pdf, "request", receipt.request)
     _field(pdf, "key of the device", receipt.device)
     _field(pdf, "model", receipt.model_id)
+    _field(pdf, "data set", _tame(context.data_set, NAME_LENGTH) or "not named in a receipt")
+    _field(pdf, "organisation", _tame(context.organisation, NAME_LENGTH) or "not named in a receipt")
     _field(pdf, "guarantee", receipt.guarantee)
     _field(pdf, "does not reach", receipt.does_not_reach or "unknown", font="Helvetica")
     _head(pdf, "Digests (SHA-256)")
@@ -105,9 +130,14 @@ def _write_receipt(pdf: FPDF, receipt: Receipt, listed: int) -> None:
         _field(pdf, _tame(f"engine {name}", NAME_LENGTH), _tame(digest, DIGITS))
     _say_more(pdf, len(receipt.engines) - listed, "engines")
     named = min(listed, IN_SENTENCE)
-    forgot, *others = replace(receipt, rows=receipt.rows[:named]).proved()
+    forgot, *others = replace(receipt, rows=receipt.rows[:named]).stated()
     more = len(receipt.rows) - named
-    _list(pdf, "Proved", [forgot + (f" and {more} more" if more > 0 else ""), *others])
+    checked = receipt.verified()
+    if context.ledger_lines:
+        undone = "undone" if context.restoration else "not undone"
+        checked.append(f"the device's ledger of {context.ledger_lines} lines: in it this forget is {undone}")
+    _list(pdf, "Verified", checked)
+    _list(pdf, "Stated by the device", [forgot + (f" and {more} more" if more > 0 else ""), *others])
     _list(pdf, "Not proved", receipt.not_proved())
 
 

@@ -1,7 +1,7 @@
 r"""Receipts: a device's signed statement that rows were forgotten, which anyone can check offline.
 
     receipt = Receipt.verify(Path("receipt.json").read_bytes(), [PublicKey.load(Path("device.pub"))])
-    print("\n".join(receipt.proved()))
+    print("\n".join(receipt.stated()))
 
 An in-toto Statement v1 in a DSSE envelope (`pfedge_runtime.signing.envelope`), predicate type `pfedge/forget/v1`. It
 follows from two lines of the ledger, and can be made again from them, byte for byte.
@@ -156,21 +156,27 @@ class Receipt:
         known = GUARANTEES.get(self.guarantee)
         return known.does_not_reach if known else ""
 
-    def proved(self) -> list[str]:
-        """Say in plain words what the receipt proves."""
+    def verified(self) -> list[str]:
+        """Say in plain words what `verify` checked."""
+        return [
+            f"the signature: it is of the device's key {self.device[:16]}, and nobody has changed a word since",
+        ]
+
+    def stated(self) -> list[str]:
+        """Say in plain words what the device states, which holds as far as its key and its software are trusted."""
         rows = ", ".join(row.describe() for row in self.rows)
         return [
-            f"the device with key {self.device[:16]} states that on {self.time} it forgot {rows}",
+            f"on {self.time} it forgot {rows}",
             f"of model {self.model_id} (guarantee {self.guarantee}), request {self.request}",
             f"its bank then had the digest {self.bank_after[:16]}..., its file the SHA-256 {self.bank_file[:16]}...",
             f"the graph ({self.graph[:16]}...) and {len(self.engines)} engines were not changed, and hold no row",
             f"its ledger had {self.ledger_lines} lines, the last with SHA-256 {self.ledger_head[:16]}...",
-            "nobody has changed a word of this since",
         ]
 
     def not_proved(self) -> list[str]:
         """Say in plain words what it does not prove."""
         return [
+            "that it still holds: an authority may have allowed the rows again since, which the device's ledger shows",
             f"beyond the row, guarantee {self.guarantee} does not reach: {self.does_not_reach or 'unknown'}",
             "copies of the bundle on other devices and media: each device gives a receipt of its own",
             "copies of rows that were not sealed (pfedge export --seal): only destroying a key kills every copy",
