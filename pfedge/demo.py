@@ -105,5 +105,5 @@ def _put_back(backup: Path, device: DeviceState) -> str:
 
 def _say(prediction: Prediction) -> str:
     if prediction.abstained:
-        return f"abstained: {prediction.reason}"
-    return f"{prediction.name}, probability {prediction.probability:.3f}"
+        return f"abstained; closest: {prediction.name} ({prediction.reason})"
+    return f"{prediction.name}, {prediction.probability:.3f} of the rows left"

@@ -10,7 +10,7 @@ import typer
 import pfedge
 from pfedge.cli.device import adopt, bench, device, forget, inspect, predict, verify
 from pfedge.cli.hush import hush_libraries
-from pfedge.cli.output import escape_unknown_signs, say
+from pfedge.cli.output import escape_unknown_signs, say, set_quiet
 from pfedge.cli.panels import PanelCommand
 from pfedge.cli.proof import authorize, fleet, keygen, ledger, receipt, restore
 from pfedge.cli.training import audit, demo, evaluate, export, import_reference, train
@@ -59,6 +59,9 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", envvar="PFEDGE_QUIET", help="No summaries and no next command on stderr.")
+    ] = False,
 ) -> None:
     """Vision models that can forget a class by dropping one row.
 
@@ -79,6 +82,7 @@ def root(
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 a fleet not done, an audit not passed or a receipt
     reversed, 130 interrupted.
     """
+    set_quiet(quiet)
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ ClassesOption = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 DataTypeOption = Annotated[
     str | None,
     typer.Option(

@@ -41,7 +41,8 @@ class Prediction:
         source: the file it came from; None for an array.
         class_id: the class whose row scores highest.
         name: that class's name.
-        probability: its softmax probability among the rows that are left.
+        probability: its softmax share among the rows that are left; not calibrated: it says nothing of classes that
+            have no row, and an input of a forgotten class may have a share of 1.
         abstained: True where no decision should be made of it.
         reason: why it was abstained on; empty otherwise.
         coverage: the class ids that were in the bank, in bank order.
@@ -276,7 +277,8 @@ class Classifier:
             frame: of files with several frames or pages, which one, from 1; `all` gives one prediction a frame. Their
                 sources then end in `#frame`.
             max_pixels: refuse an image of more; None is Pillow's limit, 89 million.
-            on_error: called for each path or file that cannot be read, which is then left out; None raises.
+            on_error: called for each path or file that cannot be read, the error's `source`, which is then left out;
+                None raises.
             on_left_out: called for each folder, with what it holds besides data.
 
         Raises:
@@ -328,7 +330,7 @@ class Classifier:
             if score < threshold:
                 reason = f"score {score:.2f} of {name} is below its row's threshold {threshold:.2f}"
             elif not decisions.accepted[position]:
-                reason = f"probability {probability:.3f} of {name} is below {self._min_probability}"
+                reason = f"share {probability:.3f} of {name} among the rows left is below {self._min_probability}"
             predictions.append(
                 Prediction(
                     source=source,

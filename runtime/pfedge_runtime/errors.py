@@ -7,6 +7,7 @@ class PfedgeError(Exception):
     """Base of all errors that pfedge raises on purpose; the CLI prints it without a traceback."""
 
     exit_code = 1
+    source: str | None = None  # the file or folder that it is about, where one of several could not be read
 
 
 class UsageError(PfedgeError):

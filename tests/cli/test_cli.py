@@ -74,7 +74,11 @@ def test_an_unreadable_image_is_reported_and_the_others_predicted(cli, bundle_pa
     (tmp_path / "bad.png").write_bytes(b"x")
     outcome = cli("predict", tmp_path / "bad.png", image, check=False)
     assert outcome.returncode == 1
-    assert "bad.png is not an image" in one_line(outcome)
+    error, summary = outcome.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert "bad.png is not an image" in error
+    assert summary.startswith("2 inputs, ")
+    assert ", 1 unreadable" in summary
     assert len(outcome.stdout.splitlines()) == 1
 
 
@@ -105,6 +109,8 @@ def test_forget_asks_on_a_terminal(bundle_path, answer, rows, code):
     shown = b""
     while b"for good?" not in shown:
         shown += os.read(leader, 1024)
+    for limit in (b"guarantee shared: ", b"does not reach weights that all classes share", b"no undo without"):
+        assert limit in shown  # before the question
     os.write(leader, answer)
     assert process.wait(timeout=60) == code
     os.close(leader)
@@ -279,3 +285,50 @@ def test_inspect_says_what_the_receipt_will_say(cli, tmp_path, folder):
     said = cli("inspect").stdout
     assert f"forgetting does not reach: {guarantee(Bundle.open(path).manifest.guarantee).does_not_reach}" in said
     assert "0.0%" not in said
+
+
+def test_predict_speaks_plainly(cli, bundle_path, image):
+    named = cli("predict", image, "--no-thresholds")
+    assert named.stderr.splitlines() == [
+        "1 inputs, 0 abstained, 0 unreadable; the last column is the share among the rows left, uncalibrated",
+        f"next: pfedge inspect --bundle {bundle_path}",
+    ]
+    abstained = cli("predict", image, "--min-probability", 1)
+    source, said, reason = abstained.stdout.rstrip("\n").split("\t")
+    assert (source, said.rpartition(": ")[0]) == (str(image), "abstained; closest")
+    assert "share " in reason
+    assert "probability" not in abstained.stdout
+    assert abstained.stderr.startswith("1 inputs, 1 abstained, 0 unreadable\n")
+
+
+def test_quiet_and_json_leave_standard_error_empty(cli, bundle_path, image):
+    for arguments in (("-q", "predict", image), ("predict", image, "--json"), ("-q", "inspect"), ("inspect", "--json")):
+        assert cli(*arguments).stderr == ""
+    assert cli("inspect", env={"PFEDGE_QUIET": "1"}).stderr == ""
+
+
+def test_each_verb_ends_with_the_next_one(cli, bundle_path, image):
+    for arguments, following in (
+        (("verify", bundle_path), f"adopt --bundle {bundle_path}"),
+        (("adopt",), f"predict FILE --bundle {bundle_path}"),
+        (("forget", "-c", "3", "--dry-run"), "the same command without --dry-run"),
+        (("forget", "-c", "3", "--yes", "--request", "case-1"), "receipt verify "),
+        (("receipt", "list"), "receipt verify FILE --key "),
+        (("ledger", "show"), "ledger verify"),
+        (("ledger", "verify"), "ledger export FOLDER"),
+        (("device",), "ledger export FOLDER"),
+    ):
+        last = cli(*arguments).stderr.splitlines()[-1]
+        assert last.startswith("next: ")
+        assert last.removeprefix("next: ").removeprefix("pfedge ").startswith(following)
+
+
+def test_forgetting_twice_is_no_error_if_present(cli, bundle_path):
+    again = ("forget", "-c", "3", "--request", "case-1", "--if-present")
+    cli(*again, "--yes")
+    bank = (bundle_path / "bank.safetensors").read_bytes()
+    assert "forgotten in this bundle already; nothing was done" in cli(*again).stdout
+    assert (bundle_path / "bank.safetensors").read_bytes() == bank
+    more = cli("forget", "-c", "3", "-c", "5", "--if-present", "--yes").stdout
+    assert "forgot class 5 (5)" in more
+    assert cli("forget", "-c", "nosuch", "--if-present", "--yes", check=False).returncode == 2

@@ -55,7 +55,7 @@ def test_an_error_is_one_line_whatever_the_file_is_called(bundle_path, tmp_path)
     (tmp_path / "no\nimage.png").write_bytes(b"nothing")
     done = predict(bundle_path, tmp_path / "no\nimage.png", PYTHONIOENCODING="ascii")
     assert done.returncode == 1
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.count(b"\n") == 2  # and the summary
     assert rb"no\nimage.png is not an image" in done.stderr
 
 

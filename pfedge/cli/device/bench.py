@@ -9,7 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
@@ -49,7 +49,7 @@ def bench(
             from pfedge.evaluation import plot_bench
         plot_bench(plot, report.to_json())
     if as_json:
-        print_json(report.to_json())
+        print_json("bench", report.to_json())
         return
     about = report.machine
     say(f"{report.precision} on {report.device}: {about['processor']}, {about['cores']} cores")
@@ -70,6 +70,7 @@ def bench(
             f"{times.first_prediction:.1f} ms (usually {times.prediction:.1f}); sessions created: "
             f"{times.sessions[1] - times.sessions[0]}"
         )
+    suggest("predict FILE --bundle", bundle)
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import StateError
 
@@ -33,8 +33,9 @@ def device(
     floor = state.floor.read()
     result = {"key": ledger.key.id, "state": str(state.path), "lines": len(ledger.entries), "floor": floor and floor[1]}
     if as_json:
-        print_json(result)
+        print_json("device", result)
     else:
         say(f"key     {result['key']}")
         say(f"state   {result['state']}")
         say(f"ledger  {result['lines']} lines, floor {result['floor']}")
+        suggest("ledger export FOLDER")

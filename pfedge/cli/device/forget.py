@@ -6,12 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pfedge.cli.options import BundleArgument, BundleOption, choose_bundle
-from pfedge.cli.output import print_json, printable, say
+from pfedge.cli.output import print_json, printable, remark, say, suggest
 from pfedge.cli.recovery import finish_decided
 from pfedge_runtime.errors import UsageError
 
@@ -45,6 +45,9 @@ def forget(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen and change nothing.")] = False,
+    if_present: Annotated[
+        bool, typer.Option("--if-present", help="What is forgotten already is no error: for fleets, which ask again.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -70,41 +73,75 @@ def forget(
     bundle = choose_bundle(argument, bundle)
     finish_decided(bundle)
     opened = Bundle.open(bundle, read_bank=False)
-    asked = ForgetRequest.of(opened, classes or [], sources or [], again=bool(sweep))
+    asked = ForgetRequest.of(opened, classes or [], sources or [], again=bool(sweep) or if_present)
     plan = None
     if not asked.done and (dry_run or not yes):  # to be shown, or asked about; `forget` makes its own
         plan = plan_forget(opened, asked.classes, sources=asked.sources, request=request)
     trace = _trace(opened, asked) if sweep else None
     if not dry_run:
-        if not yes:
-            what = plan.describe() if plan else "what is forgotten already"
-            _confirm(f"Forget {what} in {', '.join(map(str, [bundle, *(sweep or [])]))} for good?")
+        if not yes and not (asked.done and not sweep):
+            _confirm(plan, [bundle, *(sweep or [])], sealed=opened.manifest.sealed)
         if not asked.done:
             plan = forget_rows(opened, asked.classes, sources=asked.sources, request=request)
     if not as_json:
         _print_outcome(plan, dry_run=dry_run, sealed=opened.manifest.sealed)
     findings = _sweep(opened, trace, sweep or [], dry_run=dry_run) if trace else ()
     if as_json:
-        report = {"dry_run": dry_run, **(plan.to_json() if plan else {"forgotten": []})}
+        print_json("forget", _outcome_to_json(plan, trace, findings, dry_run=dry_run))
+    else:
         if trace:
-            report |= {"findings": [one.to_json() for one in findings], "bytes_unknown": _unknown(trace)}
-        print_json(report)
-    elif trace:
-        _print_findings(findings, trace, dry_run=dry_run)
+            _print_findings(findings, trace, dry_run=dry_run)
+        _suggest_next(opened, plan, dry_run=dry_run)
     if any(finding.action == "not reached" for finding in findings):
         raise typer.Exit(1)
 
 
-def _confirm(question: str) -> None:
+def _confirm(plan: Forgetting | None, where: Sequence[Path], *, sealed: bool) -> None:
+    """Say on a terminal what would be done, what it promises and what it does not reach; then ask.
+
+    Raises:
+        UsageError: there is no terminal to ask on.
+        click.Abort: the answer was no.
+    """
     if not sys.stdin.isatty():
         message = "forgetting asks for confirmation on a terminal; elsewhere pass --yes"
         raise UsageError(message)
+    if plan is not None:
+        for line in _describe_promise(plan, dry_run=True, sealed=sealed):
+            say(line, err=True)
+        say("no undo without an authority's signature", err=True)
+    what = plan.describe() if plan else "what is forgotten already"
+    question = f"Forget {what} in {', '.join(map(str, where))} for good?"
     typer.confirm(printable(question), abort=True, err=True)
 
 
-def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -> None:
+def _describe_promise(plan: Forgetting, *, dry_run: bool, sealed: bool) -> list[str]:
+    """Return what the guarantee promises of a forget and, before it is done, what it does not reach."""
     from pfedge_runtime.bank import guarantee
 
+    known = guarantee(plan.guarantee)
+    said = known.describe_outcome(sealed=sealed, dry_run=dry_run)
+    lines = [f"guarantee {plan.guarantee}: {said}"] if said else []
+    if dry_run:
+        lines += [
+            f"does not reach {known.does_not_reach}",
+            "does not reach copies of the bundle on other devices and media, nor the training data",
+        ]
+    return lines
+
+
+def _suggest_next(bundle: Bundle, outcome: Forgetting | None, *, dry_run: bool) -> None:
+    from pfedge_runtime.device import PUBLIC_KEY
+
+    if dry_run:
+        remark("next: the same command without --dry-run")
+    elif outcome is None:
+        suggest("inspect --bundle", bundle.path)
+    else:
+        suggest("receipt verify", Path(outcome.receipt), "--key", bundle.state.path / PUBLIC_KEY)
+
+
+def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -> None:
     if outcome is None:
         say("forgotten in this bundle already; nothing was done there")
         return
@@ -116,8 +153,17 @@ def _print_outcome(outcome: Forgetting | None, *, dry_run: bool, sealed: bool) -
         say(f"receipt {outcome.receipt}")
     if outcome.also:
         say(f"with them {', '.join(outcome.also)}: forgotten on this device before")
-    if said := guarantee(outcome.guarantee).describe_outcome(sealed=sealed, dry_run=dry_run):
-        say(f"guarantee {outcome.guarantee}: {said}")
+    for line in _describe_promise(outcome, dry_run=dry_run, sealed=sealed):
+        say(line)
+
+
+def _outcome_to_json(
+    outcome: Forgetting | None, trace: Trace | None, findings: Sequence[Finding], *, dry_run: bool
+) -> dict[str, Any]:
+    """Return JSON values of what was done, and of what the sweep found, where there was one."""
+    report = {"dry_run": dry_run, **(outcome.to_json() if outcome else {"forgotten": []})}
+    swept = {"findings": [one.to_json() for one in findings], "bytes_unknown": _unknown(trace)} if trace else {}
+    return report | swept
 
 
 def _trace(bundle: Bundle, asked: ForgetRequest) -> Trace:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.recovery import finish_decided
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def inspect(
         outcome = run_selftest(opened, open_engine(opened, device), precision=ExecutionDevice.parse(device).precision)
         result["selftest"] = {**vars(outcome), "passed": outcome.passed}
     if as_json:
-        print_json({**result, "manifest": manifest.to_json()})
+        print_json("inspect", {**result, "manifest": manifest.to_json()})
     else:
         say(f"model      {manifest.model_id} trained on {manifest.dataset}")
         say(f"guarantee  {manifest.guarantee}; forgetting does not reach: {_does_not_reach(manifest)}")
@@ -53,6 +53,7 @@ def inspect(
                 f"self-test  {'passed' if outcome.passed else 'FAILED'}: {outcome.cases} cases, "
                 f"{outcome.skipped} skipped (forgotten rows), largest difference {outcome.largest_difference:.1e}"
             )
+        suggest("predict FILE --bundle", bundle)
     if selftest and not outcome.passed:
         raise typer.Exit(1)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pfedge.cli.options import BundleOption, DeviceOption, FrameOption, MaxPixelsOption, choose_bundle, parse_frame
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, remark, say, suggest
 from pfedge.cli.recovery import warn
 from pfedge_runtime.errors import PfedgeError
 
 if TYPE_CHECKING:
+    from pfedge_runtime.classifier import Prediction
     from pfedge_runtime.inputs import LeftOut
 
 
@@ -35,8 +37,10 @@ def predict(
 ) -> None:
     """Predict the class of images or sounds, among the rows that the bundle still has.
 
-    A path that cannot be read is reported and left out; the exit code is then 1. Abstained means that the best
-    row's score is below what it accepts: no decision should be made.
+    A line an input: its path, its class, and the share of the class among the rows that are left, which is no
+    calibrated probability: a class without a row has none of it. Abstained means that the best row's score is below
+    what it accepts: no decision should be made. A path that cannot be read is reported, under --json as an object with
+    schema pfedge-error/1, and left out; the exit code is then 1.
     """
     asked = parse_frame(frame)
     from pfedge_runtime.classifier import Classifier
@@ -50,12 +54,14 @@ def predict(
         use_thresholds=thresholds,
         on_unfinished=warn,
     )
-    unreadable = 0
+    counts = Counter[str]()
 
     def report(error: PfedgeError) -> None:
-        nonlocal unreadable
-        unreadable += 1
-        say(f"error: {error}", err=True)
+        counts["unreadable"] += 1
+        if as_json:
+            print_json("error", {"source": error.source, "error": str(error)})
+        else:
+            say(f"error: {error}", err=True)
 
     def say_left_out(left_out: LeftOut) -> None:
         if said := left_out.describe():
@@ -65,12 +71,25 @@ def predict(
         paths, frame=asked, max_pixels=max_pixels, on_error=report, on_left_out=say_left_out
     )
     for prediction in found:
+        counts["abstained" if prediction.abstained else "named"] += 1
         if as_json:
-            print_json(prediction.to_json())
-        elif prediction.abstained:
-            say(str(prediction.source), "abstained", prediction.reason)
+            print_json("predict", prediction.to_json())
         else:
-            said = f"{prediction.class_id} {prediction.name}"
-            say(str(prediction.source), said, f"{prediction.probability:.3f}")
-    if unreadable:
+            _show(prediction)
+    if not as_json:
+        share = "; the last column is the share among the rows left, uncalibrated" if counts["named"] else ""
+        abstained, unreadable = counts["abstained"], counts["unreadable"]
+        remark(f"{counts.total()} inputs, {abstained} abstained, {unreadable} unreadable{share}")
+    if counts["unreadable"]:
         raise typer.Exit(1)
+    if not as_json:
+        suggest("inspect --bundle", bundle)
+
+
+def _show(prediction: Prediction) -> None:
+    """Print a prediction: path, class, share; of one that was abstained on the closest class, and why."""
+    if prediction.abstained:
+        say(str(prediction.source), f"abstained; closest: {prediction.name}", prediction.reason)
+    else:
+        said = f"{prediction.class_id} {prediction.name}"
+        say(str(prediction.source), said, f"{prediction.probability:.3f}")

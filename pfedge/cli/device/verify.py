@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pfedge.cli.options import BundleArgument, BundleOption, DeviceOption, choose_bundle
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.recovery import finish_decided
 
 
@@ -61,7 +61,7 @@ def verify(
             )
             raise PfedgeError(message)
     if as_json:
-        print_json(result)
+        print_json("verify", result)
         return
     say(f"files      manifest and {len(manifest.files)} files match their digests")
     say(f"signature  {f'key {signer}' if signer else 'not asked for: give --key or set PFEDGE_TRUSTED_KEYS'}")
@@ -69,3 +69,4 @@ def verify(
     say(f"device     none of them is forbidden by the state {opened.state.path}")
     if selftest:
         say(f"self-test  {outcome.cases} cases on {device}, largest difference {outcome.largest_difference:.1e}")
+    suggest("adopt --bundle", bundle)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.output import say
+from pfedge.cli.options import JsonOption
+from pfedge.cli.output import print_json, say, suggest
 
 
 def authorize(
@@ -16,6 +17,7 @@ def authorize(
     key: Annotated[Path, typer.Option(help="The authority's private key; no device has it.")],
     device: Annotated[Path, typer.Option(help="The public key of the device that gave the receipt.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the statement goes.")] = Path("restore.json"),
+    as_json: JsonOption = False,
 ) -> None:
     """Sign that the device of a receipt may accept its rows again. For that forget and that device only."""
     from pfedge_runtime.errors import SignatureError
@@ -27,4 +29,9 @@ def authorize(
     require_vacant(out)
     given = Receipt.verify(read_file(receipt, SignatureError), [PublicKey.load(device)], source=str(receipt))
     write_atomic(out, sign(given, PrivateKey.load(key)))
+    if as_json:
+        rows = [row.to_json() for row in given.rows]
+        print_json("authorize", {"out": str(out), "device": given.device, "request": given.request, "rows": rows})
+        return
     say(f"{out}: device {given.device[:16]} may accept {', '.join(row.describe() for row in given.rows)} again")
+    suggest("restore --class", given.rows[0].class_id, "--authority", out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pfedge.cli.output import print_json, printable, say
+from pfedge.cli.output import print_json, printable, say, suggest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,9 +45,10 @@ def status(
     today = datetime.now(UTC).date()
     result = fleet_status(receipts, read_devices(expect), today=today, wanted=class_, model_id=model)
     if as_json:
-        print_json(result.to_json())
+        print_json("fleet", result.to_json())
     else:
         _show(result, class_)
+        suggest("receipt verify FILE --key PUBLIC_KEY --ledger LEDGER")
     if not result.complete:
         raise typer.Exit(INCOMPLETE)
 

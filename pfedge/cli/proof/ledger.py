@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pfedge.cli.output import print_json, say
+from pfedge.cli.options import JsonOption
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.recovery import finish_decided
 
 app = typer.Typer(no_args_is_help=True, help="The device's signed record of what it did to its banks.")
@@ -24,7 +25,7 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
     ledger = DeviceState.at().ledger()
     for entry in ledger.entries:
         if as_json:
-            print_json(entry.to_json())
+            print_json("ledger", entry.to_json())
             continue
         rows = ", ".join(row.describe() for row in entry.rows)
         of = f"model {entry.model_id[:8]}" if entry.model_id else ""
@@ -32,6 +33,7 @@ def show(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
     if not as_json:
         pending = len(ledger.pending())
         say(f"{len(ledger.entries)} lines" + (f", {pending} forgets decided and not finished" if pending else ""))
+        suggest("ledger verify")
 
 
 @app.command("verify")
@@ -39,6 +41,7 @@ def verify(
     path: Annotated[Path | None, typer.Argument(help="A ledger file.", show_default="this device's")] = None,
     *,
     key: KeyOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a ledger: every signature, the chain, and, of this device's own, the floor under it."""
     from pfedge_runtime.device import DeviceState, Ledger
@@ -52,14 +55,20 @@ def verify(
         finish_decided()
     ledger = Ledger.read(path, PublicKey.load(key)) if path and key else DeviceState.at().ledger()
     ledger.verify()
+    if as_json:
+        print_json("ledger-verify", {"lines": len(ledger.entries), "head": ledger.head, "torn_bytes": ledger.torn})
+        return
     say(f"the ledger verifies: {len(ledger.entries)} lines, head {ledger.head}")
     if ledger.torn:
         say(f"after them {ledger.torn} bytes of a write that was interrupted; they count for nothing")
+    suggest("ledger export FOLDER")
 
 
 @app.command("export")
 def export(
     out: Annotated[Path, typer.Argument(help="A folder, new or empty, for ledger, public key and receipts.")],
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy what an auditor needs: ledger, public key, receipts. No private key and no row key is among it."""
     import shutil
@@ -79,4 +88,12 @@ def export(
         shutil.copy(state.path / PUBLIC_KEY, folder / PUBLIC_KEY)
         if state.receipts.is_dir():
             shutil.copytree(state.receipts, folder / "receipts")
-    say(f"{out}: {LEDGER}, {PUBLIC_KEY}, {len(list((out / 'receipts').glob('*.json')))} receipts")
+    receipts = sorted(path.name for path in (out / "receipts").glob("*.json"))
+    if as_json:
+        print_json(
+            "ledger-export",
+            {"out": str(out), "ledger": LEDGER, "public_key": PUBLIC_KEY, "receipts": receipts},
+        )
+        return
+    say(f"{out}: {LEDGER}, {PUBLIC_KEY}, {len(receipts)} receipts")
+    suggest("fleet status", out, "--expect devices.txt")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pfedge.cli.output import print_json, say
+from pfedge.cli.options import JsonOption
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.recovery import finish_decided
 
 if TYPE_CHECKING:
@@ -27,16 +28,21 @@ LedgerOption = Annotated[
 
 
 @app.command("list")
-def list_() -> None:
+def list_(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False) -> None:
     """List this device's receipts."""
-    from pfedge_runtime.device import DeviceState
+    from pfedge_runtime.device import PUBLIC_KEY, DeviceState
     from pfedge_runtime.receipts import Receipt
 
     finish_decided()
     state = DeviceState.at()
     for path in sorted(state.receipts.glob("*.json")):
         receipt = Receipt.verify(path.read_bytes(), [state.public_key()], source=str(path))
-        say(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
+        if as_json:
+            print_json("receipt-list", {**_about(receipt), "path": str(path)})
+        else:
+            say(f"{receipt.time}  {', '.join(row.describe() for row in receipt.rows)}  {path}")
+    if not as_json:
+        suggest("receipt verify FILE --key", state.path / PUBLIC_KEY, "--ledger", state.ledger_path)
 
 
 @app.command("verify")
@@ -69,12 +75,11 @@ def verify(
     compared = [] if opened is None else [_compare(receipt, opened, restored=restoration is not None)]
     if as_json:
         about = {
-            "rows": [row.to_json() for row in receipt.rows],
             "compared": compared,
             "dataset": opened and opened.manifest.dataset,
             "reversed": restoration and restoration.time,
         }
-        print_json({**vars(receipt), **about})
+        print_json("receipt", {**_about(receipt), **about})
     else:
         if restoration is not None:
             say(describe_restoration(restoration))
@@ -83,6 +88,10 @@ def verify(
         _list("Verified:", [*receipt.verified(), *compared])
         _list("Stated by the device:", receipt.stated())
         _list("Not proved:", receipt.not_proved())
+        if ledger is None:
+            suggest("receipt verify", path, "--key", key, "--ledger ledger.jsonl")
+        else:
+            suggest("receipt pdf", path, "--key", key, "--ledger", ledger)
     if restoration is not None:
         raise typer.Exit(REVERSED)
 
@@ -96,6 +105,7 @@ def pdf(
     ledger: LedgerOption = None,
     bundle: Annotated[Path | None, typer.Option(help="Name the data set that this bundle was trained on.")] = None,
     organisation: Annotated[str, typer.Option(help="Name for whom the page is made.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Write a receipt that verifies as one A4 page, for those who read no JSON."""
     from pfedge_runtime.errors import SignatureError
@@ -114,7 +124,17 @@ def pdf(
         ledger_lines=len(history.entries) if history else 0,
     )
     write_atomic(out, receipt_pdf(data, [public], source=str(path), context=context))
+    if as_json:
+        undone = context.restoration and context.restoration.time
+        print_json("receipt-pdf", {"out": str(out), "receipt": str(path), "reversed": undone})
+        return
     say(f"{out}: the signature of {path} verifies; the page itself proves nothing, keep {path} too")
+    suggest("ledger export FOLDER")
+
+
+def _about(receipt: Receipt) -> dict[str, Any]:
+    """Return JSON values of a receipt."""
+    return {**vars(receipt), "rows": [row.to_json() for row in receipt.rows]}
 
 
 def _list(title: str, lines: list[str]) -> None:

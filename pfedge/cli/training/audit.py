@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, MaxPixelsOption
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.panels import DATA, OUTPUT
 from pfedge.cli.training.options import (
     DownloadOption,
@@ -147,13 +147,14 @@ def audit(
     settings = from_options(AuditSettings, options, reference=tuple(reference or ()))
     report = audit_run(Run.open(run), forget, settings, Console(stderr=True))
     if as_json:
-        print_json(report.to_json())
+        print_json("audit", report.to_json())
     else:
         Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH).print(_table(report))
         for attack in report.attacks:
             for one in attack.skipped:
                 say(f"not tested: {attack.title}, {one.name}: {one.reason}")
         say(f"report: {out / PAGE}")
+        suggest("export", run, "--audit", out / "report.json", "--out bundle")
     if report.verdict != INDISTINGUISHABLE:
         raise typer.Exit(STILL_TO_DO)
 

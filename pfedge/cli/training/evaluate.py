@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import ClassesOption, DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.panels import DATA, HARDWARE, OUTPUT
 from pfedge.cli.recovery import finish_decided
 from pfedge.cli.training.options import (
@@ -119,9 +119,10 @@ def evaluate(
     deployed = (chosen / "manifest.json").is_file()
     outcome = _evaluate_bundle(chosen, settings, console) if deployed else evaluate_run(chosen, settings, console)
     if as_json:
-        print_json(outcome.to_json())
+        print_json("eval-bundle" if deployed else "eval", outcome.to_json())
     else:
         outcome.show(Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
+        suggest(*(("bench", chosen) if deployed else ("export", chosen, "--out bundle")))
 
 
 def _evaluate_bundle(path: Path, settings: EvalSettings, console: Console) -> BundleEvaluation:

@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, MaxPixelsOption
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.panels import DATA, OUTPUT
 from pfedge.cli.training.options import DownloadOption, ModelPlaceOption, from_options
 from pfedge_runtime.errors import UsageError
@@ -176,10 +176,11 @@ def export(
         built = build_engines(bundle, builder, capabilities=capabilities, max_batch=max_batch, on_progress=_say)
         outcome["engines"] = [one.to_json() for one in built]
     if as_json:
-        print_json({"bundle": str(bundle.path), **outcome})
+        print_json("export", {"bundle": str(bundle.path), **outcome})
     else:
         _show(outcome)
         say(f"bundle: {bundle.path} (model {bundle.manifest.model_id}, {bundle.manifest.precision})")
+        suggest("verify", bundle.path, "--selftest")
 
 
 def _capabilities(target: str, listed: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import DataRootOption, MaxPixelsOption
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.panels import DATA, MODEL, OUTPUT, TRAINING
 from pfedge.cli.training.options import (
     DownloadOption,
@@ -76,7 +76,8 @@ def import_reference(
     folder = out or Path(str(ckpt).removesuffix(ckpt.suffix))
     run, metrics = reference.import_reference(ckpt, settings, folder, Console(stderr=True), overwrite=overwrite)
     if as_json:
-        print_json({"run": str(run.folder), **metrics.to_json()})
+        print_json("import-reference", {"run": str(run.folder), **metrics.to_json()})
     else:
         say(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
         say(f"run folder: {run.folder}")
+        suggest("eval", run.folder)

@@ -10,7 +10,7 @@ import typer
 
 from pfedge.cli.extras import needs
 from pfedge.cli.options import ClassesOption, DataRootOption, DataTypeOption, MaxPixelsOption, require_data_type
-from pfedge.cli.output import print_json, say
+from pfedge.cli.output import print_json, say, suggest
 from pfedge.cli.panels import DATA, HARDWARE, MODEL, OUTPUT, TRAINING
 from pfedge.cli.training.options import (
     DownloadOption,
@@ -250,10 +250,11 @@ def train(
     options = locals()
     run, metrics = _train(options)
     if as_json:
-        print_json({"run": str(run.folder), **metrics.to_json()})
+        print_json("train", {"run": str(run.folder), **metrics.to_json()})
     else:
         say(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
         say(f"run folder: {run.folder}")
+        suggest("export", run.folder, "--out bundle")
 
 
 def _train(options: Mapping[str, Any]) -> tuple[Run, Metrics]:

@@ -111,7 +111,8 @@ def read_files(
         preprocess: the bundle's.
         frame: which frame of each file; `all` gives one input a frame. Names then end in `#frame`.
         max_pixels: refuse an image of more; None is Pillow's limit.
-        on_error: called for each path or file that cannot be read, which is then left out; None raises.
+        on_error: called for each path or file that cannot be read, the error's `source`, which is then left out;
+            None raises.
         on_left_out: called for each folder, with what it holds besides data.
 
     Raises:
@@ -126,7 +127,7 @@ def read_files(
         try:
             found = find_files(Path(path), preprocess.kind)
         except InputError as error:
-            _report(error, on_error)
+            _report(error, path, on_error)
             continue
         on_left_out(found.left_out)
         for file in found.files:
@@ -134,7 +135,7 @@ def read_files(
                 for name, decoded in _frames_of(file, preprocess, frame, max_pixels):
                     yield name, preprocess(decoded)
             except (InputError, MissingExtraError) as error:
-                _report(error, on_error)
+                _report(error, file, on_error)
 
 
 def _frames_of(file: Path, preprocess: Preprocess, frame: Frame, max_pixels: int | None) -> Iterator[tuple[str, Any]]:
@@ -147,7 +148,8 @@ def _frames_of(file: Path, preprocess: Preprocess, frame: Frame, max_pixels: int
     yield name, preprocess.read(file, frame=frame, max_pixels=max_pixels)
 
 
-def _report(error: PfedgeError, on_error: Callable[[PfedgeError], None] | None) -> None:
+def _report(error: PfedgeError, source: Path, on_error: Callable[[PfedgeError], None] | None) -> None:
+    error.source = str(source)
     if on_error is None:
         raise error
     on_error(error)
