@@ -56,7 +56,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 -- typer's callback signature
 @app.callback()
 def root(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 -- its callback has done it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     quiet: Annotated[

@@ -44,6 +44,8 @@ class Metrics:
         trained_parameters: how many trained numbers stand in `rows`, and how many are `shared`.
         bytes_per_row: `exact`: of the bank file.
         bank: `exact`: its digest.
+        accepted: `exact`: share of those test inputs that are not abstained on.
+        accepted_accuracy: `exact`: accuracy on the accepted ones; None where none is.
     """
 
     history: tuple[EpochRecord, ...]
@@ -55,6 +57,21 @@ class Metrics:
     cache_seconds: float | None = None
     bytes_per_row: int | None = None
     bank: str | None = None
+    accepted: float | None = None
+    accepted_accuracy: float | None = None
+
+    def describe(self) -> str:
+        """Return the test accuracy in words and, where it was measured, what would be abstained on.
+
+        >>> Metrics((), 0.9, [], {}, accepted=0.617, accepted_accuracy=0.98).describe()
+        'test accuracy, full bank: 0.900; accepted 0.617, accuracy on those 0.980'
+        """
+        said = f"test accuracy, full bank: {self.test_accuracy:.3f}"
+        if self.accepted is not None:
+            said += f"; accepted {self.accepted:.3f}"
+        if self.accepted_accuracy is not None:
+            said += f", accuracy on those {self.accepted_accuracy:.3f}"
+        return said
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, in the order in which `metrics.json` has them."""
@@ -69,6 +86,8 @@ class Metrics:
                 "trained_parameters": self.trained_parameters,
                 "bytes_per_row": self.bytes_per_row,
                 "bank": self.bank,
+                "accepted": self.accepted,
+                "accepted_accuracy": self.accepted_accuracy,
             }
         )
 

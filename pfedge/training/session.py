@@ -37,6 +37,8 @@ from pfedge_runtime.inputs import Preprocess
 
 SAVE_SECONDS = 300.0
 
+FEW = 20  # below so many validation inputs the 5 % quantile is the lowest score
+
 
 @dataclass(frozen=True)
 class TrainingSession:
@@ -128,6 +130,22 @@ class TrainingSession:
                 self.say(f"class {class_id} ({name}) is excluded: it gets no row")
             elif class_id not in self.class_ids:
                 self.say(f"class {class_id} ({name}) has nothing to train on: it gets no row")
+
+    def warn_of_few(self) -> None:
+        """Print which classes have too few validation inputs for a threshold, and what follows for it."""
+        labels = self.dataset.val.labels
+        few = {class_id: int((labels == class_id).sum()) for class_id in self.class_ids}
+        few = {class_id: count for class_id, count in few.items() if count < FEW}
+        if few:
+            named = ", ".join(f"{self.dataset.classes[class_id]} {count}" for class_id, count in few.items())
+            least = min(few.values())
+            follows = f"about 1 of {least + 1} further inputs of a class with {least} will be abstained on, not 1 of 20"
+            if least == 0:
+                follows = "a row without any accepts everything"
+            self.say(
+                f"warning: fewer than {FEW} validation inputs: {named}; their threshold is the lowest of their scores: "
+                f"{follows}"
+            )
 
     @contextmanager
     def working(self, stopping: str) -> Iterator[tuple[Progress, StopRequest]]:

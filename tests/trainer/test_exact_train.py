@@ -53,6 +53,35 @@ def variant(config, **changes):
     return replace(config, **changes)
 
 
+def test_what_is_abstained_on_is_said_beside_the_accuracy(config, tmp_path):
+    run, metrics = run_in(tmp_path / "run", config)
+    export_run(run, ExportSettings(out=tmp_path / "bundle"))
+    test = load_dataset(config.dataset, image_size=28).test
+    classifier = Classifier.open(tmp_path / "bundle")
+    said = classifier.predict(test.batch(np.arange(len(test)), classifier.bundle.manifest.preprocess))
+    accepted = np.array([not one.abstained for one in said])
+    right = np.array([one.class_id for one in said]) == test.labels
+    assert metrics.accepted == pytest.approx(accepted.mean())
+    assert metrics.accepted_accuracy == pytest.approx(right[accepted].mean())
+    assert f"accepted {metrics.accepted:.3f}" in Run.open(run.folder).metrics.describe()
+
+
+def test_few_validation_inputs_are_warned_of(config, shaded_npz, tmp_path):
+    from io import StringIO
+
+    arrays = dict(np.load(shaded_npz))
+    some = np.concatenate([np.flatnonzero(arrays["val_labels"].ravel() == label)[:4] for label in (0, 1, 2)])
+    arrays |= {name: arrays[name][some] for name in ("val_images", "val_labels")}
+    np.savez(tmp_path / "few.npz", **arrays)
+    console = Console(file=StringIO(), width=400)
+    settings = TrainSettings(out=tmp_path / "run", save_dir=tmp_path / "run")
+    train(variant(config, dataset=str(tmp_path / "few.npz")), settings, console)
+    said = console.file.getvalue()
+    assert "fewer than 20 validation inputs" in said
+    assert " 4, " in said
+    assert "a row without any accepts everything" in said
+
+
 def test_training_is_sums_and_a_solved_head(config, tmp_path):
     run, metrics = run_in(tmp_path / "run", config)
     assert metrics.test_accuracy > 0.8

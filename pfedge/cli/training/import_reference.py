@@ -78,6 +78,6 @@ def import_reference(
     if as_json:
         print_json("import-reference", {"run": str(run.folder), **metrics.to_json()})
     else:
-        say(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
+        say(metrics.describe())
         say(f"run folder: {run.folder}")
         suggest("eval", run.folder)

@@ -252,7 +252,7 @@ def train(
     if as_json:
         print_json("train", {"run": str(run.folder), **metrics.to_json()})
     else:
-        say(f"test accuracy, full bank: {metrics.test_accuracy:.3f}")
+        say(metrics.describe())
         say(f"run folder: {run.folder}")
         suggest("export", run.folder, "--out bundle")
 

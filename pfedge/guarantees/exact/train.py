@@ -30,7 +30,7 @@ from pfedge.training import (
     open_dataset,
     require_classes,
 )
-from pfedge_runtime.bank import RowKey, RowStatistics, StatisticsBank, own_threshold, quantise, summarise
+from pfedge_runtime.bank import RowKey, RowStatistics, StatisticsBank, decide, own_threshold, quantise, summarise
 
 FLUSH = 512
 Rows = dict[RowKey, RowStatistics]
@@ -45,6 +45,7 @@ def train_exact(config: TrainConfig, settings: TrainSettings, console: Console) 
     begun, start = _read_sums(run) if settings.resume else ({}, 0)
     with session.working("stopping after this batch ...") as (progress, stop):
         session.announce(_describe(session, embedding.spec))
+        session.warn_of_few()
         rows, seconds = _sum(run, embedding, session.dataset.train, begun, start, progress, stop)
         rows = _calibrate(embedding, session.dataset.val.only(session.class_ids), rows, progress)
         model = ExactModel(embedding, StatisticsBank(rows, SCALE_BITS, config.shrinkage))
@@ -88,6 +89,7 @@ def add_rows(
     run = Run.create(settings.out, described, resume=False, overwrite=settings.overwrite)
     with session.working("stopping; nothing is kept of rows that are added") as (progress, stop):
         session.announce(_describe(session, model.embedding.spec))
+        session.warn_of_few()
         rows, seconds = _sum(run, model.embedding, dataset.train, {}, 0, progress, stop)
         rows = _calibrate(model.embedding, dataset.val.only(session.class_ids), rows, progress)
         grown = ExactModel(model.embedding, bank.insert(rows))
@@ -163,8 +165,10 @@ def _finish(session: TrainingSession, run: Run, model: ExactModel, seconds: floa
     """Measure on the test split, and write the model and what was measured."""
     bank = model.bank()
     test, head = session.dataset.test.only(model.class_ids), bank.head()
-    logits = _embedded(model.embedding, test, "testing", progress) @ head.weight.T + head.bias
-    predicted = np.array(head.class_ids)[logits.argmax(1)]
+    embedded = _embedded(model.embedding, test, "testing", progress)
+    decisions = decide(bank, embedded @ head.weight.T + head.bias, embedded)
+    predicted, accepted = np.array(head.class_ids)[decisions.winner], decisions.accepted
+    right = predicted == test.labels
     metrics = session.measure(
         test.labels,
         predicted,
@@ -172,6 +176,8 @@ def _finish(session: TrainingSession, run: Run, model: ExactModel, seconds: floa
         seconds,
         bytes_per_row=len(bank.to_bytes()) // len(bank.rows),
         bank=bank.digest(),
+        accepted=float(accepted.mean()) if len(accepted) else None,
+        accepted_accuracy=float(right[accepted].mean()) if accepted.any() else None,
     )
     run.finish(bank_state(bank), metrics, bank=bank.about())
     session.plot(run, metrics)
