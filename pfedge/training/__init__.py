@@ -11,7 +11,7 @@ It may import `pfedge.runs`, `pfedge.backbone`, `pfedge.data` and what lies belo
 
 from pfedge.training.calibration import ACCEPTANCE, calibration_split, set_thresholds
 from pfedge.training.metrics import accuracy_of, confusion_matrix
-from pfedge.training.plots import new_figure, plot_confusion, plot_training, save_figure, shorten
+from pfedge.training.plots import count_in_integers, figure_at, plot_confusion, plot_training, shorten
 from pfedge.training.session import SAVE_SECONDS, TrainingSession, open_dataset, require_classes, step_seed
 from pfedge.training.settings import TrainSettings
 from pfedge.training.state import Trainable, TrainState, load_state, save_state
@@ -26,13 +26,13 @@ __all__ = [
     "accuracy_of",
     "calibration_split",
     "confusion_matrix",
+    "count_in_integers",
+    "figure_at",
     "load_state",
-    "new_figure",
     "open_dataset",
     "plot_confusion",
     "plot_training",
     "require_classes",
-    "save_figure",
     "save_state",
     "set_thresholds",
     "shorten",
