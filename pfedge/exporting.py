@@ -19,6 +19,7 @@ from pfedge_export.graph import DEFAULT_OPSET
 from pfedge_export.precision import MAX_DROP, Validation, require_precision
 from pfedge_runtime.arguments import Paths, as_paths
 from pfedge_runtime.bundle import Bundle
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.errors import UsageError
 from pfedge_runtime.files import require_vacant, sha256_file
 from pfedge_runtime.signing import PrivateKey
@@ -70,11 +71,13 @@ def export_run(
     run: Run,
     settings: ExportSettings,
     *,
+    state: DeviceState | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
     on_count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Bundle, ParityReport]:
     """Export a run: LoRA merged, LoRA-free graph, bank beside it, compared on real test inputs.
 
+    The bundle is opened under `state`; None is this machine's, which refuses rows that were forgotten on it.
     `on_progress` is told what is being done, `on_count` how many inputs are compared and of how many.
 
     Raises:
@@ -129,6 +132,7 @@ def export_run(
         static=guarantee.static_graph(model) if settings.static_batch else None,
         keys_out=settings.keys_out,
         signer=settings.signer,
+        state=state,
         on_progress=on_progress,
         on_count=on_count,
     )

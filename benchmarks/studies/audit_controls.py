@@ -27,7 +27,7 @@ from rich.console import Console
 from pfedge.auditing.attacks import run_model
 from pfedge.auditing.case import AuditSettings, Case
 from pfedge.auditing.registry import ATTACKS
-from pfedge.auditing.statistics import Attack, judge, worst
+from pfedge.auditing.statistics import NOTHING_FOUND, Attack, judge, worst
 from pfedge.guarantees import IsolatedConfig, SharedConfig, find_guarantee, train
 from pfedge.runs import MODEL, Run, TrainConfig
 from pfedge.training import TrainSettings
@@ -157,8 +157,8 @@ def main() -> None:
         for guarantee in (options.guarantee,) if options.guarantee else NULL:
             lines = null(where, guarantee, options.count, options.references)
             keep(f"null, {guarantee}, references: {options.references}", lines)
-            same = sum(line["verdict"].startswith("indistinguishable") for line in lines)
-            print(f"{guarantee}, references: {options.references}: {same} of {len(lines)} indistinguishable")
+            same = sum(line["verdict"] in NOTHING_FOUND for line in lines)
+            print(f"{guarantee}, references: {options.references}: {same} of {len(lines)} not accused")
 
 
 def keep(name: str, found: Any) -> None:  # noqa: ANN401 -- JSON

@@ -1,6 +1,6 @@
 """The pages and the table of docs/audits, from the reports (report.json) that lie there.
 
-    python benchmarks/tables/audits.py          # writes each report.html, and the table between its marks in README.md
+    python benchmarks/tables/audits.py          # judges each anew, writes report.html, and README.md's table
 
 Each cell is after / reference, and a mark where that measure's distance is significantly beyond the margin.
 """
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from pfedge.auditing.audit import overall
 from pfedge.auditing.page import render
 from pfedge.auditing.report import AuditedRun, AuditReport
-from pfedge.auditing.statistics import INDISTINGUISHABLE, Measure
+from pfedge.auditing.statistics import NOTHING_FOUND, Measure, judge
 
 FOLDER = Path(__file__).parents[2] / "docs" / "audits"
 BEGIN, END = "<!-- audits -->", "<!-- end -->"
@@ -41,7 +43,14 @@ GUARANTEES = ("shared", "isolated", "exact")  # in the order of the table
 def read_reports(folder: Path = FOLDER) -> dict[Path, AuditReport]:
     """Return the reports, by the folder that each lies in."""
     paths = sorted(folder.glob("*/report.json"))
-    return {path.parent: AuditReport.from_json(json.loads(path.read_text())) for path in paths}
+    return {path.parent: judged_anew(AuditReport.from_json(json.loads(path.read_text()))) for path in paths}
+
+
+def judged_anew(report: AuditReport) -> AuditReport:
+    """Return a report with the verdicts that this version draws from what was measured."""
+    attacks = judge(report.attacks, margin=report.margin)
+    same_bank = bool(report.reference and report.reference.same_bank)
+    return replace(report, attacks=attacks, verdict=overall(attacks, same_bank=same_bank))
 
 
 def table(reports: Mapping[Path, AuditReport]) -> str:
@@ -71,7 +80,7 @@ def _line(folder: str, report: AuditReport) -> str:
 def _cell(measure: Measure | None) -> str:
     if measure is None:
         return ""
-    mark = "" if measure.verdict in {"", INDISTINGUISHABLE} else " **!**"
+    mark = "" if measure.verdict in {"", *NOTHING_FOUND} else " **!**"
     return f"{measure.after.value:.2f} / {measure.reference.value:.2f}{mark}"
 
 
@@ -79,6 +88,7 @@ def main() -> None:
     """Write the pages and the table."""
     reports = read_reports()
     for folder, report in reports.items():
+        (folder / "report.json").write_text(json.dumps(report.to_json(), indent=1, allow_nan=False) + "\n")
         (folder / "report.html").write_text(render(report))
     page = FOLDER / "README.md"
     head, _, rest = page.read_text().partition(BEGIN)

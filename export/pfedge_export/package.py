@@ -23,6 +23,7 @@ from pfedge_export.precision import MAX_DROP, Validation, lower, require_precisi
 from pfedge_runtime.arguments import as_texts
 from pfedge_runtime.bank import Bank, guarantee, seal
 from pfedge_runtime.bundle import BANK, GRAPH, MANIFEST, SELFTEST, STATIC_GRAPH, Bundle, ClassEntry, Manifest
+from pfedge_runtime.device import DeviceState
 from pfedge_runtime.engines import Engine, OnnxRuntimeEngine, StaticEngine
 from pfedge_runtime.files import canonical_json, require_vacant, sha256_file, staged_folder, write_atomic
 from pfedge_runtime.forgetting import write_keys
@@ -114,6 +115,7 @@ def export_bundle(
     static: nn.Module | None = None,
     keys_out: Path | None = None,
     signer: PrivateKey | None = None,
+    state: DeviceState | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
     on_count: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Bundle, ParityReport]:
@@ -129,6 +131,7 @@ def export_bundle(
         static: the module with fixed shapes, see `export_static_graph`; None leaves `graph.static.onnx` out.
         keys_out: seals each row, and puts their keys into this new file; None leaves rows as they are.
         signer: signs the bundle.
+        state: what the bundle is opened under once it is made; None is this machine's.
         on_progress: told what is being done.
         on_count: told how many inputs are compared, and of how many.
 
@@ -180,7 +183,7 @@ def export_bundle(
         else:
             _write_sealed(folder / BANK, bank, keys_out, manifest.model_id)
             undo.push(partial(_remove_if_failed, keys_out))
-    return Bundle.open(destination, read_bank=keys_out is None), report
+    return Bundle.open(destination, read_bank=keys_out is None, state=state), report
 
 
 def _remove_if_failed(path: Path, kind: type[BaseException] | None, *_: object) -> None:

@@ -29,7 +29,7 @@ from pfedge.auditing.page import render
 from pfedge.auditing.registry import ATTACKS
 from pfedge.auditing.report import AuditCode, AuditedClass, AuditedData, AuditReport, Comparison
 from pfedge.auditing.retrained import require_finished
-from pfedge.auditing.statistics import ERROR_RATE, INDISTINGUISHABLE, UNDECIDED, Attack, judge, worst
+from pfedge.auditing.statistics import ERROR_RATE, NOTHING_FOUND, UNDECIDED, Attack, judge, worst
 from pfedge.data import TEST, TRAIN, VAL
 from pfedge.errors import RunError
 from pfedge.exporting import AUDIT_SCHEMA
@@ -81,6 +81,7 @@ def audit_run(run: Run, forgotten: str, settings: AuditSettings, console: Consol
         raise UsageError(message)
     try:
         with Case(run, class_id, replace(settings, shadows=shadows), console) as case:
+            case.require_bundle()
             report = _report(case)
     except (TrainingInterruptedError, KeyboardInterrupt) as error:
         raise AuditInterruptedError from error
@@ -140,7 +141,7 @@ def overall(attacks: Sequence[Attack], *, same_bank: bool) -> str:
     """
     verdict = worst(attack.verdict for attack in attacks)
     made = {attack.key for attack in attacks if attack.measures or ONE_ROW in attack.skipped}
-    return UNDECIDED if verdict == INDISTINGUISHABLE and not same_bank and set(NEEDED) - made else verdict
+    return UNDECIDED if verdict in NOTHING_FOUND and not same_bank and set(NEEDED) - made else verdict
 
 
 def _load_or_make(case: Case, key: str, folder: Path) -> Attack:

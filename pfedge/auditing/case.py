@@ -35,6 +35,7 @@ from pfedge.training import TrainSettings, open_dataset
 from pfedge_runtime.arguments import as_paths
 from pfedge_runtime.bank import Bank
 from pfedge_runtime.bundle import MANIFEST, Bundle
+from pfedge_runtime.device import DeviceState, FileFloor
 from pfedge_runtime.errors import BundleError
 from pfedge_runtime.files import canonical_json, make_folder, sha256_file, write_atomic
 
@@ -95,6 +96,7 @@ class Case:
         guarantee: the run's.
         config: the run's recipe, with data set and backbone where they are now.
         cache: where what takes long is kept.
+        state: what the audit's own bundles are opened under; a bundle that is given is opened under this machine's.
         device: where torch computes.
         autocast: what a `shared` model's white boxes and shadow models compute in.
     """
@@ -108,6 +110,9 @@ class Case:
             recipe, dataset=settings.dataset or recipe.dataset, model_name=settings.model_name or recipe.model_name
         )
         self.cache = settings.cache or run.folder / AUDIT
+        self.state = DeviceState(  # of the audit's own bundles: this machine may have forgotten the class
+            (self.cache / "device").resolve(), FileFloor((self.cache / "device.floor").resolve())
+        )
         make_folder(self.cache)
         self.device = choose_device(settings.device)
         self.autocast = choose_autocast(settings.precision, self.device)
@@ -200,11 +205,20 @@ class Case:
         given = self.settings.bundle
         return self._export(self.run) if given is None else _require_bundle(Bundle.open(given), self.model.bank())
 
+    def require_bundle(self) -> None:
+        """Check a bundle that is given, before anything is trained.
+
+        Raises:
+            PfedgeError: it is damaged, of another run, or brings back what this machine has forgotten.
+        """
+        if self.settings.bundle is not None:
+            self.bundle.bank()
+
     def _export(self, run: Run) -> Bundle:
         """Return a bundle of a run, exported to the cache unless it was before."""
         folder = self.cache / f"bundle-{sha256_file(run.model_file)[:16]}"
         if (folder / MANIFEST).is_file():
-            return Bundle.open(folder)
+            return Bundle.open(folder, state=self.state)
         own = self.settings
         export = ExportSettings(
             out=folder,
@@ -215,7 +229,7 @@ class Case:
         )
         if run is not self.run:
             export = as_deployed(export, self.bundle)
-        return export_run(run, export, on_progress=lambda what: self.say(f"{what} ..."))[0]
+        return export_run(run, export, state=self.state, on_progress=lambda what: self.say(f"{what} ..."))[0]
 
     @cached_property
     def banks(self) -> tuple[Bank, ...]:

@@ -36,7 +36,7 @@ from pfedge.runs import Run
 from pfedge.training import TrainSettings
 from pfedge_runtime import Bundle
 from pfedge_runtime.device import DeviceState
-from pfedge_runtime.errors import BundleError, LastRowError, UnknownClassError, UsageError
+from pfedge_runtime.errors import BundleError, LastRowError, TombstoneError, UnknownClassError, UsageError
 from pfedge_runtime.forgetting import forget
 from pfedge_runtime.receipts import Receipt
 
@@ -158,6 +158,27 @@ def test_a_bundle_that_has_forgotten_the_class_is_audited_as_it_is(exact_run, ex
     copy = shutil.copytree(exact_bundle.path, tmp_path / "copy")
     forget(copy, ["1"], state=DeviceState.at())
     assert audit_run(exact_run, "1", replace(settings, bundle=copy), QUIET).verdict == INDISTINGUISHABLE
+
+
+def test_on_a_machine_that_has_forgotten_the_class_its_own_bundles_are_another_devices(
+    exact_run, exact_bundle, settings, tmp_path
+):
+    copy = shutil.copytree(exact_bundle.path, tmp_path / "copy")
+    forget(copy, ["1"], state=DeviceState.at())
+    lines = len(DeviceState.at().ledger().entries)
+    assert audit_run(exact_run, "1", replace(settings, cache=tmp_path / "cache"), QUIET).verdict == INDISTINGUISHABLE
+    assert len(DeviceState.at().ledger().entries) == lines  # not a line about the audit's bundles
+
+
+def test_a_bundle_that_brings_the_class_back_is_refused_before_anything_is_trained(
+    exact_run, exact_bundle, settings, tmp_path
+):
+    copy = shutil.copytree(exact_bundle.path, tmp_path / "copy")
+    forget(copy, ["1"], state=DeviceState.at())
+    own = replace(settings, bundle=exact_bundle.path, cache=tmp_path / "cache")
+    with pytest.raises(TombstoneError, match="was forgotten"):
+        audit_run(exact_run, "1", own, QUIET)
+    assert not list((tmp_path / "cache").glob("reference-*"))
 
 
 def test_a_bundle_that_has_forgotten_another_class_is_refused(exact_run, exact_bundle, settings, tmp_path):

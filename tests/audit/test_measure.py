@@ -11,6 +11,8 @@ import pytest
 from pfedge.auditing.statistics import (
     BETTER,
     INDISTINGUISHABLE,
+    NOT_SHOWN,
+    NOTHING_FOUND,
     STILL_KNOWS,
     Attack,
     BeforeAfterReference,
@@ -80,7 +82,7 @@ def test_equal_models_are_told_apart_in_at_most_one_audit_of_twenty(monkeypatch)
     for audit in range(audits):
         trio = BeforeAfterReference(None, normal(2 * audit), normal(2 * audit + 1))
         measures = [compare(kind.__name__, kind, trio, STRATA, seed=audit) for kind in (mean, contrast, spread)]
-        indistinguishable += judged(*measures, margin=0.0).verdict == INDISTINGUISHABLE
+        indistinguishable += judged(*measures, margin=0.0).verdict in NOTHING_FOUND
     assert indistinguishable / audits >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / audits)  # 0.904, three standard errors
 
 
@@ -115,7 +117,7 @@ def test_a_distance_is_told_in_either_direction(before, after, verdict, sign):
 
 
 def test_without_a_before_nothing_is_better():
-    for centre, verdict in ((3.0, STILL_KNOWS), (-3.0, STILL_KNOWS), (0.0, INDISTINGUISHABLE)):
+    for centre, verdict in ((3.0, STILL_KNOWS), (-3.0, STILL_KNOWS), (0.0, NOT_SHOWN)):
         trio = BeforeAfterReference(None, normal(0, centre), normal(1))
         result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.2).measures[0]
         assert (result.verdict, result.before, result.gain, result.gain_error) == (verdict, None, None, None)
@@ -134,7 +136,7 @@ def test_of_several_references_the_nearest_counts():
         assert result.verdict == BETTER
 
 
-@pytest.mark.parametrize(("after", "verdict"), [(0.0, INDISTINGUISHABLE), (4.0, STILL_KNOWS), (-4.0, STILL_KNOWS)])
+@pytest.mark.parametrize(("after", "verdict"), [(0.0, NOT_SHOWN), (4.0, STILL_KNOWS), (-4.0, STILL_KNOWS)])
 def test_what_lies_between_two_references_is_no_trace(after, verdict):
     trio = BeforeAfterReference.of(None, normal(0, after), normal(1, -2.0), normal(2, 2.0))
     result = judged(compare("mean", mean, trio, STRATA, seed=0), margin=0.1).measures[0]
@@ -151,8 +153,24 @@ def test_where_trainings_differ_by_chance_a_second_reference_accuses_fewer_wrong
             result = compare(
                 "mean", mean, BeforeAfterReference.of(None, after, *references[:count]), STRATA, seed=audit
             )
-            accused[count] += judged(result, margin=0.1).verdict != INDISTINGUISHABLE
+            accused[count] += judged(result, margin=0.1).verdict not in NOTHING_FOUND
     assert 0 < accused[2] < 0.6 * accused[1]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("distance", "margin", "verdict"),
+    [
+        (-0.198, 0.1, NOT_SHOWN),  # the interval [-0.336, -0.060] reaches into the margin, no more
+        (0.0, 0.1, NOT_SHOWN),  # the interval [-0.138, 0.138] is wider than the margin
+        (0.0, 0.14, INDISTINGUISHABLE),
+        (0.05, 0.14, NOT_SHOWN),
+        (0.3, 0.1, STILL_KNOWS),
+    ],
+)
+def test_only_an_interval_inside_of_the_margin_is_indistinguishable(distance, margin, verdict, sign):
+    one = replace(a_measure(sign * distance), distance_error=0.0704)
+    assert judged(one, margin=margin).verdict == verdict
 
 
 def test_distances_within_the_margin_are_of_no_interest():
@@ -165,16 +183,16 @@ def test_more_measures_ask_for_more_evidence(sign):
     borderline = a_measure(sign * 0.22)  # 2.2 standard errors
     assert judged(borderline).verdict == STILL_KNOWS
     others = [a_measure(0.0)] * 9
-    assert {entry.verdict for entry in judged(borderline, *others).measures} == {INDISTINGUISHABLE}
+    assert {entry.verdict for entry in judged(borderline, *others).measures} == {NOT_SHOWN}
     across = judge([attack(borderline), attack(*others)], margin=0.0)  # over all attacks, not within each
-    assert {entry.verdict for entry in across} == {INDISTINGUISHABLE}
+    assert {entry.verdict for entry in across} == {NOT_SHOWN}
     unjudged = [replace(entry, judged=False) for entry in others]
     assert judged(borderline, *unjudged).verdict == STILL_KNOWS  # only what is judged counts
 
 
 def test_an_attacks_verdict_is_its_worst():
     mixed = [a_measure(0.0), a_measure(2.0, gain=3.0, gain_error=0.1), a_measure(2.0, gain=0.1, gain_error=0.1)]
-    for count, verdict in enumerate((INDISTINGUISHABLE, BETTER, STILL_KNOWS), start=1):
+    for count, verdict in enumerate((NOT_SHOWN, BETTER, STILL_KNOWS), start=1):
         assert judged(*mixed[:count]).verdict == verdict
     assert worst([]) == worst([""]) == ""
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from pfedge.auditing.attacks import relearning
-from pfedge.auditing.statistics import INDISTINGUISHABLE, STILL_KNOWS
+from pfedge.auditing.statistics import NOT_SHOWN, STILL_KNOWS
 from support.audit_toys import subjects, verdict
 
 
 @pytest.mark.parametrize(
-    ("clear_after", "expected"), [(1.0, STILL_KNOWS), (0.0, INDISTINGUISHABLE)], ids=["knows", "knows nothing"]
+    ("clear_after", "expected"), [(1.0, STILL_KNOWS), (0.0, NOT_SHOWN)], ids=["knows", "knows nothing"]
 )
 def test_what_is_left_in_the_features_is_found(clear_after, expected, pool):
     assert verdict(relearning(subjects(pool, clear_after))) == expected

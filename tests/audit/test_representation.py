@@ -5,12 +5,12 @@ import pytest
 
 from pfedge.auditing.attacks import f1, probe, representation
 from pfedge.auditing.attacks.representation import cka
-from pfedge.auditing.statistics import INDISTINGUISHABLE, STILL_KNOWS
+from pfedge.auditing.statistics import INDISTINGUISHABLE, NOT_SHOWN, STILL_KNOWS
 from support.audit_toys import subjects, verdict
 
 
 @pytest.mark.parametrize(
-    ("clear_after", "expected"), [(1.0, STILL_KNOWS), (0.0, INDISTINGUISHABLE)], ids=["knows", "knows nothing"]
+    ("clear_after", "expected"), [(1.0, STILL_KNOWS), (0.0, NOT_SHOWN)], ids=["knows", "knows nothing"]
 )
 def test_what_is_left_in_the_features_is_found(clear_after, expected, pool):
     assert verdict(representation(subjects(pool, clear_after))) == expected

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pfedge.auditing.page.numbers import NONE, is_finite, number
-from pfedge.auditing.statistics import BETTER, INDISTINGUISHABLE, STILL_KNOWS, UNDECIDED, Attack, Measure
+from pfedge.auditing.statistics import (
+    BETTER,
+    INDISTINGUISHABLE,
+    NOT_SHOWN,
+    NOTHING_FOUND,
+    STILL_KNOWS,
+    UNDECIDED,
+    Attack,
+    Measure,
+)
 
 NAMED = 3  # how many measures a sentence names
 
 MEANINGS = {
-    INDISTINGUISHABLE: "No attack found the model after forgetting significantly further than the margin from a model "
-    "that never knew the class. This is not a proof that there is no difference; see the limits below.",
+    INDISTINGUISHABLE: "In every measure the data rule out a distance beyond the margin from a model that never knew "
+    "the class. It holds for the attacks made here; see the limits below.",
+    NOT_SHOWN: "No attack found the model after forgetting significantly further than the margin from a model that "
+    "never knew the class, but the data do not rule out that one is further: that "
+    "nothing was found is not that nothing is there.",
     BETTER: "At least one attack tells the model from one that never knew the class, but forgetting brought it "
     "significantly nearer to such a model. Something of the class may be left.",
     STILL_KNOWS: "At least one attack tells the model from one that never knew the class, and forgetting did not bring "
@@ -40,29 +52,30 @@ def finding(attack: Attack, margin: float | None) -> str:
     if not judged:
         first = attack.notes[0].rstrip(".") if attack.notes else "nothing was measured"
         words = ": no verdict rests on it" if attack.measures else f": {first}"
-    elif attack.verdict == INDISTINGUISHABLE:
+    elif attack.verdict in NOTHING_FOUND:
         words = ""
     else:
         words = f", by {len(names)} of {len(judged)} measures ({', '.join(names[:NAMED])}{others})"
     found = widest(attack)
-    if found is not None:
+    if found is not None and attack.verdict == NOT_SHOWN:
+        words += f"; up to {number(largest_distance(found))} is possible"
+    elif found is not None:
         words += f"; the distance from reference is at most {number(largest_distance(found))}"
     if found is not None and margin is not None and attack.verdict == INDISTINGUISHABLE:
-        within = largest_distance(found) <= margin
-        words += ", within the margin" if within else ", more than the margin: the data cannot rule that out"
+        words += ", within the margin"
     return words
 
 
 def at_most(attacks: Sequence[Attack], error_rate: float | None) -> str:
     """Return how far the attacks that found nothing may have been from finding something."""
-    cleared = [attack for attack in attacks if attack.verdict == INDISTINGUISHABLE]
+    cleared = [attack for attack in attacks if attack.verdict in NOTHING_FOUND]
     found = [(attack.title, measure) for attack in cleared if (measure := widest(attack))]
     if not found:
-        return "No attack has this verdict here."
+        return "Here every attack found something."
     title, measure = max(found, key=lambda pair: largest_distance(pair[1]))
     sure = "" if error_rate is None else f", at {100 * (1 - error_rate):g} % confidence over all measures together"
     return (
-        f"Over the attacks with this verdict here, the distance is at most {number(largest_distance(measure))} "
+        f"Over the attacks that found nothing here, the distance is at most {number(largest_distance(measure))} "
         f"({title}, {measure.name}){sure}: larger ones are not compatible with the data."
     )
 

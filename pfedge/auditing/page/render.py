@@ -19,7 +19,7 @@ from markupsafe import Markup
 from pfedge.auditing.page import charts, findings
 from pfedge.auditing.page.numbers import NONE, is_finite, number, plain, printable
 from pfedge.auditing.page.tradeoff import tradeoff
-from pfedge.auditing.statistics import BETTER, INDISTINGUISHABLE, STILL_KNOWS, UNDECIDED
+from pfedge.auditing.statistics import BETTER, INDISTINGUISHABLE, NOT_SHOWN, STILL_KNOWS, UNDECIDED
 
 if TYPE_CHECKING:
     from pfedge.auditing.report import AuditReport
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MODELS = ("before", "after", "reference")
 BADGES = {  # CSS class, sign
     INDISTINGUISHABLE: ("apart", "✓"),
+    NOT_SHOWN: ("", "○"),
     BETTER: ("nearer", "◐"),
     STILL_KNOWS: ("knows", "✗"),
     UNDECIDED: ("", "?"),
@@ -75,6 +76,7 @@ def _environment() -> Environment:
         "BADGES": BADGES,
         "MEANINGS": findings.MEANINGS,
         "INDISTINGUISHABLE": INDISTINGUISHABLE,
+        "NOT_SHOWN": NOT_SHOWN,
         "BETTER": BETTER,
         "STILL_KNOWS": STILL_KNOWS,
         "at_most": findings.at_most,

@@ -25,9 +25,11 @@ from pfedge_runtime.files import finite
 DRAWS = 1000
 ERROR_RATE = 0.05
 INDISTINGUISHABLE = "indistinguishable from never trained"
+NOT_SHOWN = "no difference beyond the margin shown"
 BETTER = "better than before"
 STILL_KNOWS = "still knows"
-VERDICTS = (INDISTINGUISHABLE, BETTER, STILL_KNOWS)  # from best to worst
+VERDICTS = (INDISTINGUISHABLE, NOT_SHOWN, BETTER, STILL_KNOWS)  # from best to worst
+NOTHING_FOUND = frozenset({INDISTINGUISHABLE, NOT_SHOWN})  # no attack found the class, which is not to say it is gone
 UNDECIDED = "too little to judge"  # of a whole audit
 
 Statistic = Callable[[NDArray[Any]], float]
@@ -250,11 +252,12 @@ def from_draws(
 def judge(attacks: Sequence[Attack], *, margin: float) -> tuple[Attack, ...]:
     """Return the attacks with verdicts.
 
-    A measure is *indistinguishable* unless its distance from the reference is significantly beyond the margin, in
-    either direction. Beyond it, it is *better than before* if it came significantly nearer to the reference, and
-    *still knows* if it did not. Significantly means at 5 % over all measures together (Bonferroni). The intervals are
-    those of these trained models over inputs and repetitions; that two trainings of one recipe differ by chance is
-    what the margin is for, and further references: a measure that lies between two of them is indistinguishable.
+    A measure is *indistinguishable* where the interval of its distance from the reference lies inside of the margin.
+    Where the interval only reaches into it, *no difference beyond the margin is shown*, and as much as the interval's
+    further end is possible. Where the distance is significantly beyond the margin, in either direction, it is *better
+    than before* if it came significantly nearer to the reference, and *still knows* if it did not. Significantly
+    means at 5 % over all measures together (Bonferroni). The intervals are those of these trained models over inputs and repetitions; that two trainings of one recipe differ by chance is
+    what the margin is for, and further references: a measure that lies between two of them is never accused.
 
     Args:
         attacks: as measured.
@@ -287,8 +290,10 @@ def _judge_measure(measure: Measure, margin: float, limit: float) -> Measure:
         return measure
     low = measure.distance - limit * measure.distance_error
     high = measure.distance + limit * measure.distance_error
-    if measure.between or (low <= margin and high >= -margin):
+    if -margin <= low and high <= margin:
         verdict = INDISTINGUISHABLE
+    elif measure.between or (low <= margin and high >= -margin):
+        verdict = NOT_SHOWN
     elif measure.gain is not None and measure.gain > limit * (measure.gain_error or 0):
         verdict = BETTER
     else:

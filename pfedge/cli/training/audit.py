@@ -142,7 +142,7 @@ def audit(
 
         from pfedge.auditing.audit import PAGE, audit_run
         from pfedge.auditing.case import AuditSettings
-        from pfedge.auditing.statistics import INDISTINGUISHABLE
+        from pfedge.auditing.statistics import NOTHING_FOUND
         from pfedge.runs import Run
     settings = from_options(AuditSettings, options, reference=tuple(reference or ()))
     report = audit_run(Run.open(run), forget, settings, Console(stderr=True))
@@ -155,7 +155,7 @@ def audit(
                 say(f"not tested: {attack.title}, {one.name}: {one.reason}")
         say(f"report: {out / PAGE}")
         suggest("export", run, "--audit", out / "report.json", "--out bundle")
-    if report.verdict != INDISTINGUISHABLE:
+    if report.verdict not in NOTHING_FOUND:
         raise typer.Exit(STILL_TO_DO)
 
 

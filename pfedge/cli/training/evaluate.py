@@ -118,8 +118,10 @@ def evaluate(
     console = Console(stderr=True)
     deployed = (chosen / "manifest.json").is_file()
     outcome = _evaluate_bundle(chosen, settings, console) if deployed else evaluate_run(chosen, settings, console)
-    if as_json:
-        print_json("eval-bundle" if deployed else "eval", outcome.to_json())
+    if as_json and deployed:
+        print_json("eval-bundle", outcome.to_json())
+    elif as_json:
+        print_json("eval", outcome.to_json())
     else:
         outcome.show(Console(width=None if sys.stdout.isatty() else REDIRECTED_WIDTH))
         suggest(*(("bench", chosen) if deployed else ("export", chosen, "--out bundle")))
