@@ -256,8 +256,9 @@ def judge(attacks: Sequence[Attack], *, margin: float) -> tuple[Attack, ...]:
     Where the interval only reaches into it, *no difference beyond the margin is shown*, and as much as the interval's
     further end is possible. Where the distance is significantly beyond the margin, in either direction, it is *better
     than before* if it came significantly nearer to the reference, and *still knows* if it did not. Significantly
-    means at 5 % over all measures together (Bonferroni). The intervals are those of these trained models over inputs and repetitions; that two trainings of one recipe differ by chance is
-    what the margin is for, and further references: a measure that lies between two of them is never accused.
+    means at 5 % over all measures together (Bonferroni). The intervals are those of these trained models over inputs
+    and repetitions; that two trainings of one recipe differ by chance is what the margin is for, and further
+    references: a measure that lies between two of them is never accused.
 
     Args:
         attacks: as measured.

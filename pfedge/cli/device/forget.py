@@ -124,8 +124,8 @@ def _describe_promise(plan: Forgetting, *, dry_run: bool, sealed: bool) -> list[
     lines = [f"guarantee {plan.guarantee}: {said}"] if said else []
     if dry_run:
         lines += [
-            f"does not reach {known.does_not_reach}",
-            "does not reach copies of the bundle on other devices and media, nor the training data",
+            f"does not reach: {known.does_not_reach}",
+            "does not reach: copies of the bundle on other devices and media; the training data",
         ]
     return lines
 
