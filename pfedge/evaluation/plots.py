@@ -12,7 +12,7 @@ from pfedge.evaluation.every_subset import SubsetEvaluation
 from pfedge.evaluation.forgetting import ForgettingAtK
 from pfedge.training import count_in_integers, figure_at
 
-DOTS = {"s": 8, "alpha": 0.35}
+DOTS: dict[str, Any] = {"s": 8, "alpha": 0.35}
 EACH_SUBSET = "Lines: mean over the subsets of k classes. Dots: each subset."
 
 

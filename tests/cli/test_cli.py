@@ -290,7 +290,7 @@ def test_inspect_says_what_the_receipt_will_say(cli, tmp_path, folder):
 def test_predict_speaks_plainly(cli, bundle_path, image):
     named = cli("predict", image, "--no-thresholds")
     assert named.stderr.splitlines() == [
-        "1 inputs, 0 abstained, 0 unreadable; the last column is the share among the rows left, uncalibrated",
+        "1 input, 0 abstained, 0 unreadable; the last column is the share among the rows left, uncalibrated",
         f"next: pfedge inspect --bundle {bundle_path}",
     ]
     abstained = cli("predict", image, "--min-probability", 1)
@@ -298,7 +298,7 @@ def test_predict_speaks_plainly(cli, bundle_path, image):
     assert (source, said.rpartition(": ")[0]) == (str(image), "abstained; closest")
     assert "share " in reason
     assert "probability" not in abstained.stdout
-    assert abstained.stderr.startswith("1 inputs, 1 abstained, 0 unreadable\n")
+    assert abstained.stderr.startswith("1 input, 1 abstained, 0 unreadable\n")
 
 
 def test_quiet_and_json_leave_standard_error_empty(cli, bundle_path, image):

@@ -24,7 +24,7 @@ def test_several_frames_are_refused_and_the_others_predicted(cli, bundle_path, s
     outcome = cli("predict", stack.parent, check=False)
     assert outcome.returncode == 1
     assert outcome.stderr.startswith(f"error: {stack} has 2 frames: predict with --frame N (1 to 2) takes one")
-    assert outcome.stderr.count("\n") == 1
+    assert outcome.stderr.count("\n") == 2  # and the summary
     assert [line.split("\t")[0] for line in outcome.stdout.splitlines()] == [str(stack.parent / "white.png")]
 
 

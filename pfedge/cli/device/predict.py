@@ -79,7 +79,8 @@ def predict(
     if not as_json:
         share = "; the last column is the share among the rows left, uncalibrated" if counts["named"] else ""
         abstained, unreadable = counts["abstained"], counts["unreadable"]
-        remark(f"{counts.total()} inputs, {abstained} abstained, {unreadable} unreadable{share}")
+        inputs = "1 input" if counts.total() == 1 else f"{counts.total()} inputs"
+        remark(f"{inputs}, {abstained} abstained, {unreadable} unreadable{share}")
     if counts["unreadable"]:
         raise typer.Exit(1)
     if not as_json:
