@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pfedge.data import Dataset
 from pfedge.errors import DataError, RunError
@@ -100,11 +102,7 @@ def export_run(
         download=settings.download,
     )
     dataset.require_kind(preprocess, backbone=model.backbone.name)
-    test = dataset.test.only(model.class_ids).sample(settings.parity_inputs)
-    if not len(test):
-        message = f"{dataset.name} has no test input of any class with a row: nothing to compare the graph on"
-        raise DataError(message)
-    inputs = test.batch(np.arange(len(test)), preprocess)
+    inputs = _parity_inputs(dataset, model, settings.parity_inputs)
     description = BundleDescription(
         guarantee=guarantee.name,
         dataset=run.config.dataset_name,
@@ -136,6 +134,19 @@ def export_run(
         on_progress=on_progress,
         on_count=on_count,
     )
+
+
+def _parity_inputs(dataset: Dataset, model: Model, limit: int) -> NDArray[Any]:
+    """Return test inputs `[n, ...]` of classes that have a row, at most `limit`; 0 is all.
+
+    Raises:
+        DataError: there is none.
+    """
+    test = dataset.test.only(model.class_ids).sample(limit)
+    if not len(test):
+        message = f"{dataset.name} has no test input of any class with a row: nothing to compare the graph on"
+        raise DataError(message)
+    return test.batch(np.arange(len(test)), model.backbone.preprocess)
 
 
 def _validation(dataset: Dataset, model: Model) -> Validation | None:
