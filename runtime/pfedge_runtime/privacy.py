@@ -11,6 +11,7 @@ Measured with `strace`, one import at a time, the variable `CI` unset and HOME a
 | huggingface_hub | tells with each download what asked for it; looks for newer versions | its variables |
 | matplotlib | lists of fonts below HOME, one of its own, one by `fc-list` | a folder of this process |
 | torch | an empty folder for compiled kernels, left in the folder for temporary files | a folder of this process |
+| uuid | a socket to read a network card's address for `uuid1`, where no uuidd runs | a random number (RFC 9562, 6.10) |
 | urllib3 | a socket bound to ::1, to see whether there is IPv6 (pydicom imports it) | it is told |
 
 A library that the program imported before pfedge has done all that by then. A program that wants such messages sets
@@ -47,6 +48,9 @@ def forbid() -> None:
     os.environ.update(OFF)
     if disable := getattr(sys.modules.get("onnxruntime"), "disable_telemetry_events", None):
         disable()
+    if there := sys.modules.get("uuid"):
+        with _numbered_at_random(there):
+            pass
     if not any(isinstance(finder, _Guard) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Guard())
 
@@ -100,6 +104,15 @@ def _told_of_ipv6(module: ModuleType) -> Iterator[None]:
 
 
 @contextmanager
+def _numbered_at_random(module: ModuleType) -> Iterator[None]:
+    """Have `uuid1` number this machine at random: libuuid would ask the network card, through a socket."""
+    yield
+    module._generate_time_safe = None  # type: ignore[attr-defined]  # noqa: SLF001 -- uuid has no switch for it
+    multicast = 1 << 40  # says that it is no card's address
+    module._node = int.from_bytes(os.urandom(6), "big") | multicast  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
+
+
+@contextmanager
 def _caching(variable: str, _module: ModuleType) -> Iterator[None]:
     """Have a library keep its cache in this process's folder, where the user named none."""
     if not os.environ.get(variable):
@@ -145,4 +158,5 @@ AROUND: dict[str, Around] = {
     "openvino": partial(_hiding, "openvino_telemetry"),
     "torch._inductor": partial(_caching, "TORCHINDUCTOR_CACHE_DIR"),
     "urllib3.util.connection": _told_of_ipv6,
+    "uuid": _numbered_at_random,
 }

@@ -237,10 +237,10 @@ def test_evaluating_is_quiet(pfedge, work):
 
 
 @pytest.mark.slow
-def test_a_backbone_in_a_folder_asks_no_hub(pfedge, work, tiny_vit, shaded_npz):
+def test_a_backbone_in_a_folder_asks_no_hub(pfedge, work, tiny_vit, coloured_npz):
     shutil.copytree(tiny_vit, work / "vit")
-    shutil.copy(shaded_npz, work / "shaded.npz")
-    pfedge("train --dataset shaded.npz --model-name vit --guarantee exact --out run").require_quiet()
+    shutil.copy(coloured_npz, work / "coloured.npz")
+    pfedge("train --dataset coloured.npz --model-name vit --guarantee exact --out run").require_quiet()
 
 
 @pytest.mark.parametrize(
@@ -263,5 +263,5 @@ def test_a_socket_is_seen(traced):
 def test_a_home_that_cannot_be_written_is_no_matter(pfedge, work, tmp_path):
     (tmp_path / "home").rmdir()
     (tmp_path / "home").write_bytes(b"a file, where no folder can be made")
-    did = pfedge("predict images --bundle bundle")
+    did = pfedge("--quiet predict images --bundle bundle")
     assert (did.done.returncode, did.done.stderr, did.network, did.writes) == (0, "", [], [])

@@ -145,7 +145,7 @@ def test_forget_asks_on_a_terminal(bundle_path, answer, rows, code):
     ],
 )
 def test_mistakes_get_one_clear_line(cli, bundle_path, arguments, words, code):
-    outcome = cli(*arguments, check=False)
+    outcome = cli(*arguments, check=False, env={"PFEDGE_QUIET": "1"})
     assert words in one_line(outcome)
     assert outcome.returncode == code
     assert len(Bundle.open(bundle_path).bank()) == 10

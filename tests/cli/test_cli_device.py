@@ -62,7 +62,13 @@ def test_device_shows_its_key_and_floor_once_there_is_one(cli, fails, bundle_pat
     cli("adopt")
     result = json.loads(cli("device", "--json", "--public-key", "device.pub").stdout)
     key = PublicKey.load(tmp_path / "device.pub")
-    assert result == {"key": key.id, "state": str(device_state), "lines": 1, "floor": 1}
+    assert result == {
+        "schema": "pfedge-device/1",
+        "key": key.id,
+        "state": str(device_state),
+        "lines": 1,
+        "floor": 1,
+    }
     assert key.id in cli("device").stdout
 
 
@@ -150,5 +156,7 @@ def test_a_user_without_a_home_gets_one_line_or_what_was_asked_for(bundle_path, 
         "error: this user has no home folder for what the device remembers: "
         "set PFEDGE_STATE_DIR and PFEDGE_FLOOR_FILE\n"
     )
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**environment, **places})
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**environment, **places, "PFEDGE_QUIET": "1"}
+    )
     assert (done.returncode, done.stderr) == (0, "")

@@ -31,7 +31,7 @@ def noisy(bundle, *options, **environment):
 
 @pytest.mark.parametrize("options", [[], ["-W", "error"], ["-W", "always"]])
 def test_warnings_of_libraries_neither_show_nor_end_the_run(bundle_path, options):
-    done = noisy(bundle_path, *options)
+    done = noisy(bundle_path, *options, PFEDGE_QUIET="1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "files      all match" in done.stdout
 

@@ -433,7 +433,7 @@ def test_the_command_line_sweeps_after_forgetting_and_again_later(cli, home, att
     assert dry.returncode == 1
     assert "would forget class 3" in dry.stdout
     assert "would be dropped\t" in dry.stdout
-    outcome = cli("forget", "--class", "3", "--sweep", attic, "--yes", check=False)
+    outcome = cli("forget", "--class", "3", "--sweep", attic, "--yes", check=False, env={"PFEDGE_QUIET": "1"})
     assert outcome.returncode == 1
     assert outcome.stderr == ""
     assert f"not reached\t{raw}: bytes of class 3 (3): delete this file" in outcome.stdout

@@ -42,11 +42,11 @@ def predict(
     what it accepts: no decision should be made. A path that cannot be read is reported, under --json as an object with
     schema pfedge-error/1, and left out; the exit code is then 1.
     """
-    asked = parse_frame(frame)
+    asked, bundle = parse_frame(frame), choose_bundle(None, bundle)
     from pfedge_runtime.classifier import Classifier
 
     classifier = Classifier.open(
-        choose_bundle(None, bundle),
+        bundle,
         device=device,
         threads=threads,
         batch_size=batch_size,

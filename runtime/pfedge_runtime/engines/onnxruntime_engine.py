@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pfedge_runtime.bank import zeroized_copy
 from pfedge_runtime.engines.engine import BANK_INPUTS, GraphInputs, Outputs, first_line
 from pfedge_runtime.engines.forking import reopen_after_fork
 from pfedge_runtime.engines.profile import Profile
@@ -161,8 +162,10 @@ class OnnxRuntimeEngine:
             for name, value in values.items():
                 self._profile.require(name, value.shape)
         self._bank = None  # should the device fail half-way, what lies there is nobody's
-        # a copy: on the CPU a tensor is a view of its array, and overwriting it must not reach into a bank
-        self._rows = {name: self._put(name, np.array(value, order="C")) for name, value in values.items()}
+        # A copy: on the CPU a tensor is a view of its array, and overwriting it must not reach into a bank. It lies in
+        # memory that is zeroized when it is let go, as the bank's own does.
+        copies = {name: zeroized_copy(value, range(len(value))) for name, value in values.items()}
+        self._rows = {name: self._put(name, copy) for name, copy in copies.items()}
         self._bank = bank
         self.bindings += 1
 
