@@ -26,7 +26,7 @@ def predict(
     bundle: BundleOption = None,
     device: DeviceOption = "cpu",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as there are cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: as many as the process may use.")] = 0,
     min_probability: Annotated[
         float, typer.Option(min=0, max=1, help="Abstain below this probability, whatever the rows accept.")
     ] = 0.0,
@@ -42,7 +42,8 @@ def predict(
     what it accepts: no decision should be made. A path that cannot be read is reported, under --json as an object with
     schema pfedge-error/1, and left out; the exit code is then 1.
     """
-    asked, bundle = parse_frame(frame), choose_bundle(None, bundle)
+    asked = parse_frame(frame)
+    bundle = choose_bundle(None, bundle)
     from pfedge_runtime.classifier import Classifier
 
     classifier = Classifier.open(
@@ -77,14 +78,18 @@ def predict(
         else:
             _show(prediction)
     if not as_json:
-        share = "; the last column is the share among the rows left, uncalibrated" if counts["named"] else ""
-        abstained, unreadable = counts["abstained"], counts["unreadable"]
-        inputs = "1 input" if counts.total() == 1 else f"{counts.total()} inputs"
-        remark(f"{inputs}, {abstained} abstained, {unreadable} unreadable{share}")
+        remark(_summary(counts))
     if counts["unreadable"]:
         raise typer.Exit(1)
     if not as_json:
         suggest("inspect --bundle", bundle)
+
+
+def _summary(counts: Counter[str]) -> str:
+    """Return how many inputs there were, and how many of them were abstained on or could not be read."""
+    inputs = "1 input" if counts.total() == 1 else f"{counts.total()} inputs"
+    share = "; the last column is the share among the rows left, uncalibrated" if counts["named"] else ""
+    return f"{inputs}, {counts['abstained']} abstained, {counts['unreadable']} unreadable{share}"
 
 
 def _show(prediction: Prediction) -> None:
